@@ -1,0 +1,50 @@
+"""The closed list of what can go wrong. Each error is one sentence: what was wrong, where, what to do.
+
+`exit_code` is for commands (1 it ran and failed, 2 wrong usage, 3 this machine lacks something), `status` for HTTP.
+"""
+
+
+class VisionserveError(Exception):
+    exit_code = 1
+    status = 500
+
+
+class UsageError(VisionserveError):
+    """A wrong option, argument or spec."""
+
+    exit_code = 2
+    status = 400
+
+
+class MissingError(VisionserveError):
+    """This machine lacks a device, a library or a compiler that was asked for."""
+
+    exit_code = 3
+
+
+class WeightsError(VisionserveError):
+    """No usable weights: not found, cut off, altered, or of another network."""
+
+
+class ModelError(VisionserveError):
+    """A model folder that is missing, not a SavedModel, or refused by the engine."""
+
+
+class InferenceError(VisionserveError):
+    """The model refused the request or the engine failed on it."""
+
+
+class OverloadedError(VisionserveError):
+    """More requests in flight than max_replica_concurrency."""
+
+    status = 503
+
+
+class ModelUnavailableError(VisionserveError):
+    """The model server does not answer now; a retry may succeed."""
+
+    status = 503
+
+
+class DeploymentError(VisionserveError):
+    """An API that could not be started, found or stopped."""
