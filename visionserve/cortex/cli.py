@@ -1,0 +1,242 @@
+import json
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import click
+
+from visionserve import __version__
+from visionserve.commands import SentenceGroup
+from visionserve.errors import DeploymentError, UsageError, VisionserveError
+
+# Imports of the runtime stay inside the commands: --help and mistyped options answer at once.
+
+WATCH_SECONDS = 2.0
+
+
+@click.group(cls=SentenceGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Run Cortex API specs on this machine, without Docker or AWS."""
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path), default="cortex.yaml")
+@click.option("--env", "environment", type=click.Choice(["local"]), default="local", help="Where to run it.")
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "tensorflow", "openvino", "null"]),
+    default="auto",
+    show_default=True,
+    help="What runs the model; auto takes the fastest that is installed, null answers without a model.",
+)
+@click.option("--port", type=click.IntRange(1, 65535), help="Instead of the spec's local_port.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--compute", type=click.Choice(["cpu"]), help="Run a GPU or Inferentia spec on the CPU.")
+@click.option("--force", is_flag=True, help="Roll the API even where nothing has changed.")
+@click.option("--foreground", is_flag=True, help="Stay, show the logs, and delete the API on Ctrl-C.")
+def deploy(
+    file: Path,
+    environment: str,
+    engine: str,
+    port: int | None,
+    host: str,
+    compute: str | None,
+    force: bool,
+    foreground: bool,
+) -> None:
+    """Deploy the APIs in FILE and wait until they are live; a running API is rolled without losing a request.
+
+    Example: cortex deploy cortex_cpu.yaml
+    """
+    from visionserve.cortex.deploy import DeployOptions
+    from visionserve.cortex.deploy import deploy as deploy_api
+    from visionserve.cortex.spec_file import load_specs
+    from visionserve.cortex.store import Store
+
+    specs = load_specs(file)
+    if port is not None and len(specs) > 1:
+        raise UsageError(f"--port fits a file with one API, but {file} has {len(specs)}: set networking.local_port.")
+    store = Store()
+    options = DeployOptions(engine, host, port, force, compute == "cpu")
+    for spec in specs:
+        started = time.monotonic()
+        outcome = deploy_api(spec, options, store)
+        deployment = outcome.deployment
+        for note in outcome.notes:
+            click.echo(f"note: {note}", err=True)
+        engine_said = f" with the engine {deployment.engine}" if deployment.engine else ""
+        if outcome.action == "unchanged":
+            click.echo(f"{spec.name} is up to date at {deployment.endpoint} (--force rolls it anyway)")
+        else:
+            seconds = time.monotonic() - started
+            click.echo(
+                f"{outcome.action} {spec.name}{engine_said}: live at {deployment.endpoint} after {seconds:.1f} s"
+            )
+    if foreground:
+        _stay([spec.name for spec in specs])
+
+
+@main.command()
+@click.argument("name", required=False)
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("-w", "--watch", is_flag=True, help=f"Show it again every {WATCH_SECONDS:g} s, until Ctrl-C.")
+def get(name: str | None, output: str, watch: bool) -> None:
+    """Show the deployed APIs, or one of them with an example request.
+
+    Example: cortex get image-classifier-resnet50
+    """
+    from visionserve.cortex.overview import overview, print_table
+
+    def show() -> None:
+        rows = overview(name)
+        if output == "json":
+            click.echo(json.dumps([row.model_dump(mode="json") for row in rows], indent=2))
+            return
+        print_table(rows)
+        if name is not None:
+            click.echo(f'\ncurl {rows[0].endpoint} -H "Content-Type: application/json" -d @sample.json')
+
+    show()
+    while watch:
+        time.sleep(WATCH_SECONDS)
+        if output == "table":
+            click.clear()
+            click.echo(f"{datetime.now(timezone.utc):%H:%M:%S} UTC")
+        show()
+
+
+@main.command()
+@click.argument("name")
+@click.option("-f", "--follow", is_flag=True, help="Go on with new lines, until Ctrl-C.")
+def logs(name: str, follow: bool) -> None:
+    """Print the log of an API: its supervisor's, its model server's and its workers' lines.
+
+    Example: cortex logs image-classifier-resnet50 -f
+    """
+    from visionserve.cortex.log_file import lines
+    from visionserve.cortex.store import Store
+
+    store = Store()
+    path = store.folder(name) / "api.log"
+    if not path.exists():
+        store.get(name)
+    for line in lines(path, follow):
+        click.echo(line, nl=False)
+
+
+@main.command()
+@click.argument("name")
+def delete(name: str) -> None:
+    """Stop an API: what is in flight is answered first.
+
+    Example: cortex delete image-classifier-resnet50
+    """
+    from visionserve.cortex.delete import delete as delete_api
+    from visionserve.cortex.store import Store
+
+    delete_api(name, Store())
+    click.echo(f"deleted {name}")
+
+
+@main.command()
+@click.argument("name")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--scores", is_flag=True, help="With the probability of each label.")
+def predict(name: str, file: Path, scores: bool) -> None:
+    """Post FILE, JSON or an image, to a running API and print the answer.
+
+    Example: cortex predict image-classifier-resnet50 sample.json
+    """
+    import requests
+
+    from visionserve.cortex.store import Store
+
+    deployment = Store().get(name)
+    try:
+        answer = requests.post(
+            deployment.endpoint,
+            data=file.read_bytes(),
+            params={"scores": "true"} if scores else None,
+            headers={"content-type": content_type(file)},
+            timeout=120,
+        )
+    except requests.RequestException as error:
+        raise DeploymentError(f"{name} at {deployment.endpoint} does not answer: {error}.") from error
+    if not answer.ok:
+        raise DeploymentError(f"{name} answered {answer.status_code}: {answer.text}")
+    _print_answer(answer.content)
+
+
+@main.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option("-d", "--data", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.option("--engine", type=click.Choice(["auto", "tensorflow", "openvino", "null"]), default="auto")
+@click.option("--name", help="Which API, in a file with several.")
+def test(spec: Path, file: Path, engine: str, name: str | None) -> None:
+    """Run the predictor of SPEC once on a file, in this process, with no server.
+
+    Example: cortex test cortex_cpu.yaml -d sample.json
+    """
+    from visionserve.cortex.dry_run import dry_run
+    from visionserve.cortex.spec_file import load_specs
+
+    specs = {api.name: api for api in load_specs(spec)}
+    if name is None and len(specs) > 1:
+        raise UsageError(f"{spec} has several APIs: add --name with one of {', '.join(specs)}.")
+    if name is not None and name not in specs:
+        raise UsageError(f"{spec} has no API {name}: it has {', '.join(specs)}.")
+    data = file.read_bytes()
+    response = dry_run(specs[name] if name else next(iter(specs.values())), data, content_type(file), engine)
+    if response.status_code >= 400:
+        raise DeploymentError(f"The predictor answered {response.status_code}: {bytes(response.body).decode()}")
+    _print_answer(bytes(response.body))
+
+
+@main.command()
+def version() -> None:
+    """Print the version.
+
+    Example: cortex version
+    """
+    click.echo(f"visionserve {__version__}, running API specs of Cortex 0.20")
+
+
+def content_type(file: Path) -> str:
+    return "application/json" if file.suffix.lower() == ".json" else "application/octet-stream"
+
+
+def _print_answer(body: bytes) -> None:
+    try:
+        value: Any = json.loads(body)
+    except ValueError:
+        sys.stdout.buffer.write(body + b"\n")
+        return
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _stay(names: list[str]) -> None:
+    from visionserve.cortex.delete import delete as delete_api
+    from visionserve.cortex.log_file import lines
+    from visionserve.cortex.store import Store
+
+    store = Store()
+    try:
+        for line in lines(store.folder(names[0]) / "api.log", follow=True):
+            click.echo(line, nl=False)
+    except KeyboardInterrupt:
+        for name in names:
+            _quietly(lambda name=name: delete_api(name, store))  # type: ignore[misc]
+
+
+def _quietly(action: Callable[[], None]) -> None:
+    try:
+        action()
+    except VisionserveError as error:
+        click.echo(str(error), err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from visionserve.cortex.spec import ApiSpec
+from visionserve.inference.served_model import ModelSettings
+
+
+class RunSettings(BaseModel):
+    """All that a supervisor and its processes need to know of one run of an API; a JSON file in the run's folder."""
+
+    id: str
+    spec: ApiSpec
+    digest: str
+    engine: str | None
+    models: list[ModelSettings]
+    host: str
+    port: int
+    start_timeout: float
+    folder: Path
+    state: Path
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "run.json"
+
+    @property
+    def model_server_file(self) -> Path:
+        return self.folder / "model_server.json"
+
+    @property
+    def model_address(self) -> str:
+        return f"unix:{self.folder / 'model.sock'}"
+
+    @property
+    def control(self) -> Path:
+        return self.folder / "control.sock"
+
+    @property
+    def in_flight(self) -> Path:
+        return self.folder / "in_flight"
+
+    @property
+    def metrics(self) -> Path:
+        return self.state / "metrics"
+
+    @property
+    def log(self) -> Path:
+        return self.state / "api.log"

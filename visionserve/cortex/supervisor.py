@@ -1,0 +1,165 @@
+"""The process behind a deployed API: takes the port over, keeps its replica alive, and ends when it is told to."""
+
+import argparse
+import asyncio
+import errno
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from visionserve.cortex import control
+from visionserve.cortex.replica import Replica
+from visionserve.cortex.settings import RunSettings
+from visionserve.cortex.store import Deployment, Store
+from visionserve.errors import DeploymentError
+
+# Tests set it to their own process: what they start then ends with them, however they end.
+EXIT_WITH_PID = "VISIONSERVE_EXIT_WITH_PID"
+BACKLOG = 2048
+LOG_BYTES, LOG_FILES = 20 << 20, 5
+PORTS_TRIED = 100
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m visionserve.cortex.supervisor")
+    parser.add_argument("run", type=Path, help="JSON file of RunSettings")
+    parser.add_argument("--report", type=int, required=True, help="descriptor that tells the starter how it went")
+    options = parser.parse_args(arguments)
+    run = RunSettings.model_validate_json(options.run.read_bytes())
+    try:
+        return asyncio.run(Supervisor(run, options.report).run())
+    finally:
+        shutil.rmtree(run.folder, ignore_errors=True)
+
+
+class Supervisor:
+    def __init__(self, run: RunSettings, report: int) -> None:
+        self._run = run
+        self._report = report
+        self._store = Store(run.state.parent)
+        self._stop = asyncio.Event()
+        self._logger = _logger(run.log)
+
+    async def run(self) -> int:
+        """0 after an orderly end, 1 when the API could not be started."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        try:
+            previous = self._previous()
+            listener = self._listener(previous)
+            replica = Replica(self._run, listener, self._logger.info)
+            await replica.start()
+        except (DeploymentError, OSError) as error:
+            self._logger.info("supervisor: %s", error)
+            self._tell({"event": "failed", "error": str(error)})
+            return 1
+        server = await control.listen(self._run.control, lambda command: self._on(command, replica), lambda: listener)
+        self._store.write(self._deployment(listener))
+        await replica.go()
+        if previous is not None:
+            await self._retire(previous)
+        self._tell({"event": "live"})
+        os.close(self._report)
+        watch = asyncio.create_task(self._watch_starter())
+        await self._stop.wait()
+        watch.cancel()
+        listener.close()
+        await replica.drain()
+        server.close()
+        self._store.remove(self._run.spec.name, self._run.id)
+        self._logger.info("supervisor: ended")
+        return 0
+
+    def _previous(self) -> Deployment | None:
+        deployment = self._store.find(self._run.spec.name)
+        return deployment if deployment is not None and deployment.is_running() else None
+
+    def _listener(self, previous: Deployment | None) -> socket.socket:
+        if previous is not None and (previous.host, previous.port) == (self._run.host, self._run.port):
+            return control.take_listener(previous.control)
+        return bind_next_free(self._run.host, self._run.port)
+
+    async def _retire(self, previous: Deployment) -> None:
+        try:
+            await asyncio.to_thread(control.ask, previous.control, "retire")
+        except DeploymentError as error:
+            self._logger.info("supervisor: the run before this one is gone already: %s", error)
+
+    async def _on(self, command: str, replica: Replica) -> dict[str, Any]:
+        if command == "status":
+            return replica.status()
+        if command in ("retire", "stop"):
+            self._stop.set()
+            return {}
+        return {"error": f"there is no command {command!r}"}
+
+    def _deployment(self, listener: socket.socket) -> Deployment:
+        run = self._run
+        return Deployment(
+            name=run.spec.name,
+            run_id=run.id,
+            pid=os.getpid(),
+            process_created=psutil.Process().create_time(),
+            host=run.host,
+            port=listener.getsockname()[1],
+            control=run.control,
+            log=run.log,
+            spec_file=run.spec.file,
+            engine=run.engine,
+            digest=run.digest,
+            updated=datetime.now(timezone.utc),
+        )
+
+    async def _watch_starter(self) -> None:
+        pid = os.environ.get(EXIT_WITH_PID)
+        while pid is not None:
+            if not psutil.pid_exists(int(pid)):
+                self._logger.info("supervisor: process %s is gone, and %s says to end with it", pid, EXIT_WITH_PID)
+                self._stop.set()
+            await asyncio.sleep(1)
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        os.write(self._report, json.dumps(message).encode() + b"\n")
+
+
+def bind_next_free(host: str, port: int) -> socket.socket:
+    """A socket listening on the first free port from `port` on (0: any). Raises DeploymentError when there is none."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for candidate in range(port, min(port + PORTS_TRIED, 65536)):
+        listener = socket.socket(family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, candidate))
+            listener.listen(BACKLOG)
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRINUSE:
+                raise DeploymentError(f"Cannot listen on {host} port {candidate}: {error.strerror}.") from error
+            continue
+        return listener
+    raise DeploymentError(f"No port from {port} to {port + PORTS_TRIED - 1} is free on {host}: name one with --port.")
+
+
+def _logger(path: Path) -> logging.Logger:
+    handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    logger = logging.getLogger("visionserve.supervisor")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    return logger
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,162 @@
+"""Clients with Cortex's TensorFlowClient interface: `predict(model_input, model_name=None, model_version="latest")`."""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import grpc
+import numpy as np
+from ovmsclient.tfs_compat.protos.tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from visionserve.errors import InferenceError, ModelUnavailableError, OverloadedError, UsageError
+from visionserve.inference import tensors
+from visionserve.inference.served_model import ServedModel
+
+Signatures = dict[str, dict[str, Any]]
+
+
+class ServingClient:
+    """Asks a TensorFlow Serving (or our model server) over gRPC.
+
+    `address`: HOST:PORT or unix:PATH; `models`: name -> signature key; `timeout`: seconds for one inference.
+    """
+
+    def __init__(self, address: str, models: Mapping[str, str], timeout: float = 60.0) -> None:
+        self._models = models
+        self._timeout = timeout
+        self._channel = grpc.insecure_channel(
+            address,
+            options=[
+                ("grpc.max_receive_message_length", tensors.MAX_TENSOR_BYTES),
+                ("grpc.max_send_message_length", tensors.MAX_TENSOR_BYTES),
+                ("grpc.initial_reconnect_backoff_ms", 50),
+                ("grpc.min_reconnect_backoff_ms", 50),
+                ("grpc.max_reconnect_backoff_ms", 500),
+                ("grpc.enable_http_proxy", 0),
+            ],
+        )
+        self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._status = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self._signatures: Signatures = {}
+
+    def predict(
+        self, model_input: Mapping[str, Any], model_name: str | None = None, model_version: str = "latest"
+    ) -> dict[str, np.ndarray]:
+        """model_input: input name -> array [N, ...]; gives output name -> array [N, ...].
+
+        Raises InferenceError when the model refuses, ModelUnavailableError when no server answers within the time-out,
+        OverloadedError when its queue is full.
+        """
+        name = pick_model(self._models, model_name)
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = name
+        request.model_spec.signature_name = self._models[name]
+        set_version(request.model_spec, model_version)
+        for key, value in model_input.items():
+            request.inputs[key].CopyFrom(tensors.request_tensor(np.asarray(value)))
+        try:
+            response = self._prediction.Predict(request, timeout=self._timeout)
+        except grpc.RpcError as error:
+            raise _translated(error) from error
+        return {key: tensors.array_of(proto) for key, proto in response.outputs.items()}
+
+    def wait_until_available(self, timeout: float) -> None:
+        """Raises ModelUnavailableError when a model is not available after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        for name in self._models:
+            while not self._available(name, max(0.1, deadline - time.monotonic())):
+                if time.monotonic() > deadline:
+                    raise ModelUnavailableError(f"Model {name} is not available after {timeout:g} s.")
+                time.sleep(0.1)
+
+    def available(self, timeout: float = 1.0) -> bool:
+        return all(self._available(name, timeout) for name in self._models)
+
+    def input_signatures(self) -> Signatures:
+        """Model name -> {"signature_key", "input_signatures": {input name -> {"shape", "type"}}}."""
+        for name in self._models.keys() - self._signatures.keys():
+            request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+            request.model_spec.name = name
+            try:
+                response = self._prediction.GetModelMetadata(request, timeout=5)
+            except grpc.RpcError as error:
+                raise _translated(error) from error
+            signatures = get_model_metadata_pb2.SignatureDefMap()
+            response.metadata["signature_def"].Unpack(signatures)
+            key = self._models[name]
+            inputs = {
+                input_name: {
+                    "shape": [dimension.size for dimension in info.tensor_shape.dim],
+                    "type": tensors.type_name(info),
+                }
+                for input_name, info in signatures.signature_def[key].inputs.items()
+            }
+            self._signatures[name] = {"signature_key": key, "input_signatures": inputs}
+        return self._signatures
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def _available(self, name: str, timeout: float) -> bool:
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name = name
+        try:
+            response = self._status.GetModelStatus(request, timeout=timeout)
+        except grpc.RpcError:
+            return False
+        available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+        return any(status.state == available for status in response.model_version_status)
+
+
+class DirectClient:
+    """The same interface on models loaded in this process, with no server between."""
+
+    def __init__(self, models: Mapping[str, ServedModel]) -> None:
+        self._models = models
+
+    def predict(
+        self, model_input: Mapping[str, Any], model_name: str | None = None, model_version: str = "latest"
+    ) -> dict[str, np.ndarray]:
+        """As ServingClient.predict; raises InferenceError where the input does not fit the signature."""
+        model = self._models[pick_model(self._models, model_name)]
+        inputs = {name: np.asarray(value) for name, value in model_input.items()}
+        try:
+            model.check(inputs)
+        except ValueError as error:
+            raise InferenceError(str(error)) from error
+        return model.engine.infer(inputs)
+
+
+def pick_model(names: Iterable[str], wanted: str | None) -> str:
+    """The model that a call means: the only one, or the one it names. Raises UsageError otherwise."""
+    known = sorted(names)
+    if wanted is None and len(known) == 1:
+        return known[0]
+    if wanted not in known:
+        raise UsageError(f"tensorflow_client.predict needs model_name, one of {', '.join(known)}, not {wanted!r}.")
+    return wanted
+
+
+def set_version(spec: Any, version: str) -> None:
+    if version in ("latest", "highest"):
+        return
+    if not version.isdecimal():
+        raise UsageError(f"model_version {version!r} is not a number, 'latest' or 'highest'.")
+    spec.version.value = int(version)
+
+
+def _translated(error: grpc.RpcError) -> Exception:
+    code, details = error.code(), error.details()
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+        return ModelUnavailableError(f"The model server does not answer: {details}")
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return ModelUnavailableError("The model server did not answer in time.")
+    if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return OverloadedError(f"The model server is full: {details}")
+    return InferenceError(f"The model refused the request: {details}")

@@ -1,0 +1,55 @@
+"""The line between a supervisor and a process that it started, from the process's side."""
+
+import json
+import os
+import socket
+import threading
+from typing import Any
+
+LIFELINE_FD = "VISIONSERVE_LIFELINE_FD"
+
+
+class Lifeline:
+    """Tells the supervisor how the start went, and ends this process when the supervisor is gone.
+
+    Protocol: one JSON object a line, child to supervisor: {"event": "ready", ...} or {"event": "failed", "error"};
+    supervisor to child: the line "go", once the child may take requests. End of file means that the other is gone.
+    """
+
+    def __init__(self, connection: socket.socket | None) -> None:
+        self._connection = connection
+        self._go = threading.Event()
+        if connection is None:
+            self._go.set()
+        else:
+            threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
+
+    @classmethod
+    def from_environment(cls) -> "Lifeline":
+        """The line given by the supervisor; without one (started by hand) every call here is a no-op."""
+        descriptor = os.environ.pop(LIFELINE_FD, None)
+        return cls(socket.socket(fileno=int(descriptor)) if descriptor else None)
+
+    def ready(self, **details: Any) -> None:
+        self._send({"event": "ready", **details})
+
+    def failed(self, error: str) -> None:
+        self._send({"event": "failed", "error": error})
+
+    def wait_for_go(self) -> None:
+        self._go.wait()
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._connection is not None:
+            self._connection.sendall(json.dumps(message).encode() + b"\n")
+
+    def _watch(self) -> None:
+        assert self._connection is not None
+        while True:
+            try:
+                data = self._connection.recv(64)
+            except OSError:
+                data = b""
+            if not data:
+                os._exit(1)
+            self._go.set()
