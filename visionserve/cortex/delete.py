@@ -25,4 +25,5 @@ def delete(name: str, store: Store) -> None:
             except (DeploymentError, psutil.TimeoutExpired):
                 process.kill()
                 process.wait()
+        store.clear_run(deployment)
         store.forget(name)

@@ -57,6 +57,7 @@ def deploy(spec: ApiSpec, options: DeployOptions, store: Store) -> Outcome:
     with store.lock(spec.name):
         previous = store.find(spec.name)
         if previous is not None and not previous.is_running():
+            store.clear_run(previous)
             previous = None
         port = options.port or spec.networking.local_port
         if previous is not None and options.port is None and "networking.local_port" not in spec.explicit:

@@ -52,15 +52,14 @@ def print_table(rows: list[Row]) -> None:
         return
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for title in ("api", "status", "replicas", "last update", "2xx", "4xx", "5xx", "avg latency", "endpoint"):
-        table.add_column(title, no_wrap=title in ("api", "endpoint"))
+        table.add_column(title)
     for row in rows:
         counts = [str(row.requests.get(status_class, "-")) for status_class in ("2xx", "4xx", "5xx")]
         latency = f"{row.latency_ms:.1f} ms" if row.latency_ms is not None else "-"
         updated = _ago(row.updated) if row.updated else "-"
         table.add_row(row.name, row.status, row.replicas, updated, *counts, latency, row.endpoint or "-")
-    console = Console()
-    # A pipe has no width to fit: programs and grep get whole lines.
-    console.print(table, width=None if console.is_terminal else 200)
+    # Wider than a narrow terminal rather than folded: the columns are what people read and grep for.
+    Console(width=200).print(table)
 
 
 def _row(deployment: Deployment, store: Store) -> Row:

@@ -87,9 +87,13 @@ class Store:
         self._record(name).unlink(missing_ok=True)
 
     def forget(self, name: str) -> None:
-        """Removes all that is kept of an API but its log."""
+        """Removes all that is kept of an API that does not run any more, but its log."""
         self._record(name).unlink(missing_ok=True)
         shutil.rmtree(self.folder(name) / "metrics", ignore_errors=True)
+
+    def clear_run(self, deployment: Deployment) -> None:
+        """Removes what a supervisor that was killed could not."""
+        shutil.rmtree(deployment.control.parent, ignore_errors=True)
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:

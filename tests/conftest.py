@@ -1,0 +1,106 @@
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MODEL = REPOSITORY / "models" / "resnet50"
+API = "image-classifier-resnet50"
+
+
+def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    options = {"cwd": REPOSITORY, "timeout": 300, **options}
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+class Machine:
+    """The `cortex` command with a home of its own; what it deploys ends with the test run, however that ends."""
+
+    def __init__(self, home: Path) -> None:
+        self.state = home / "state"
+        self.environment = {
+            **os.environ,
+            "HOME": str(home),
+            "XDG_STATE_HOME": str(self.state),
+            "VISIONSERVE_EXIT_WITH_PID": str(os.getpid()),
+        }
+
+    def cortex(self, *arguments: object, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "visionserve.cortex.cli", *map(str, arguments)]
+        return run(command, cwd=cwd, env=self.environment)
+
+    def deploy(self, *arguments: object, cwd: Path = REPOSITORY) -> "DeployedApi":
+        """Deploys the first API of a spec on a port that the machine chooses."""
+        done = self.cortex("deploy", *arguments, cwd=cwd)
+        assert done.returncode == 0, done.stdout + done.stderr
+        said = re.search(
+            r"^(?:created |updated )?(\S+) (?:is up to date|with|:)", done.stdout.replace(":", " :"), re.MULTILINE
+        )
+        assert said, done.stdout
+        return DeployedApi(self, said[1])
+
+    def get(self) -> list[dict[str, Any]]:
+        done = self.cortex("get", "-o", "json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def clean(self) -> None:
+        for row in self.get():
+            self.cortex("delete", row["name"])
+
+
+class DeployedApi:
+    def __init__(self, machine: Machine, name: str) -> None:
+        self.machine = machine
+        self.name = name
+
+    def row(self) -> dict[str, Any]:
+        return next(row for row in self.machine.get() if row["name"] == self.name)
+
+    @property
+    def endpoint(self) -> str:
+        return self.row()["endpoint"]
+
+    def log(self) -> str:
+        return self.machine.cortex("logs", self.name).stdout
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    machine = Machine(tmp_path / "home")
+    yield machine
+    machine.clean()
+
+
+@pytest.fixture(scope="session")
+def model() -> Path:
+    """The CPU build of the real weights; made on the first run, kept for later ones."""
+    done = run([sys.executable, "-m", "visionserve.cli", "export", "cpu", "--output", str(MODEL / "1")], timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return MODEL
+
+
+@pytest.fixture(scope="session")
+def classifier(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedApi]:
+    """The project's own CPU spec, deployed once for the tests that only ask it."""
+    machine = Machine(tmp_path_factory.mktemp("machine"))
+    yield machine.deploy("cortex_cpu.yaml", "--port", free_port(), "--engine", "openvino")
+    machine.clean()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def post(endpoint: str, **options: Any) -> requests.Response:
+    return requests.post(endpoint, timeout=60, **options)
