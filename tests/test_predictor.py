@@ -10,9 +10,9 @@ import threading
 
 import numpy as np
 import pytest
-from predictor_requests import CHANCES, FIVE, ROOT, RecordingClient, b64, error_of, jpeg, multipart
 
 from predictor import TensorFlowPredictor
+from tests.predictor_requests import CHANCES, FIVE, ROOT, RecordingClient, b64, error_of, jpeg, multipart
 
 
 @pytest.fixture(scope="module")

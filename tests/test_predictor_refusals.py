@@ -2,9 +2,9 @@ import json
 import struct
 
 import pytest
-from predictor_requests import FIVE, RecordingClient, b64, error_of, form_of, jpeg, multipart
 
 from predictor import TensorFlowPredictor
+from tests.predictor_requests import FIVE, RecordingClient, b64, error_of, form_of, jpeg, multipart
 
 SEND = 'send JSON with "img" (base64), "imgs" (a list of them) or "url", or an image as the body or as a multipart file'
 

@@ -6,9 +6,9 @@ import numpy as np
 import psutil
 import pytest
 import requests
-from conftest import REPOSITORY, DeployedApi, post
-from photos import encoded, photographs
 
+from tests.conftest import REPOSITORY, DeployedApi, post
+from tests.photos import encoded, photographs
 from visionserve.vision.labels import IMAGENET_CLASSES, load_classes
 from visionserve.vision.pixels import to_input
 
@@ -22,16 +22,14 @@ def base64_of(name: str) -> str:
 @pytest.fixture(scope="module")
 def keras_top5(model) -> dict[str, list[str]]:
     """Keras itself, run directly on the same pixels."""
-    from visionserve.models.resnet50 import build_resnet50
+    from visionserve.models.resnet50 import build_resnet50, classify_with_keras
     from visionserve.models.weights import find_weights
 
     network = build_resnet50(find_weights())
     classes = load_classes(IMAGENET_CLASSES)
-    means = np.array([103.939, 116.779, 123.68], np.float32)
     answers = {}
     for name, photo in photographs().items():
-        pixels = to_input(encoded(photo))[..., ::-1].astype(np.float32) - means
-        probabilities = np.asarray(network(pixels[None]))[0]
+        probabilities = classify_with_keras(network, to_input(encoded(photo))[None])[0]
         answers[name] = [classes[index] for index in np.argsort(-probabilities)[:5]]
     return answers
 

@@ -8,8 +8,9 @@ import time
 import pytest
 import requests
 import yaml
-from conftest import REPOSITORY, Machine, free_port, post
-from projects import ECHO, VERSIONED, repository_spec, write_project
+
+from tests.conftest import REPOSITORY, Machine, free_port, post
+from tests.projects import ECHO, VERSIONED, repository_spec, write_project
 
 SAMPLE = json.loads((REPOSITORY / "sample.json").read_text())
 

@@ -3,9 +3,9 @@ import struct
 import cv2
 import numpy as np
 import pytest
-from photographs import difference, encoded, opened, photograph, reference
 from PIL import Image
 
+from tests.vision.photographs import difference, encoded, opened, photograph, reference
 from visionserve.vision.errors import ImageError
 from visionserve.vision.pixels import to_input
 

@@ -2,8 +2,8 @@ import socket
 import ssl
 
 import pytest
-from web import IMAGE, self_signed, serve
 
+from tests.vision.web import IMAGE, self_signed, serve
 from visionserve.vision.addresses import is_public
 from visionserve.vision.errors import UrlError
 from visionserve.vision.fetch import Fetcher

@@ -34,7 +34,8 @@ class Models:
                 f"Model {spec.name!r} is not served here: ask for one of {', '.join(sorted(self._models))}.",
             )
             raise AssertionError("abort raises")
-        if spec.HasField("version") and spec.version.value != model.version:
+        # OpenVINO Model Server's clients say 0 for the latest version.
+        if spec.HasField("version") and spec.version.value not in (0, model.version):
             await context.abort(
                 grpc.StatusCode.NOT_FOUND,
                 f"Version {spec.version.value} of model {spec.name} is not served here: ask for {model.version}.",

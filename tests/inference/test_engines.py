@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from tests.photos import crops, encoded
+from visionserve.errors import MissingError, ModelError, UsageError
+from visionserve.inference.cores import available_cores
+from visionserve.inference.engine import DEFAULT_SIGNATURE, choose_engine, load_engine
+from visionserve.inference.saved_model import find_version
+from visionserve.vision.pixels import to_input
+
+
+def load(name, model):
+    return load_engine(name, find_version(model)[1], DEFAULT_SIGNATURE, available_cores())
+
+
+def test_openvino_and_tensorflow_agree_on_fifty_crops_of_photographs(model):
+    pixels = np.stack([to_input(encoded(crop)) for crop in crops(50)])
+    openvino, tensorflow = load("openvino", model), load("tensorflow", model)
+    for start in range(0, 50, 10):
+        batch = {"input": pixels[start : start + 10]}
+        ours, theirs = openvino.infer(batch)["output"], tensorflow.infer(batch)["output"]
+        assert np.abs(ours - theirs).max() <= 1e-4
+        assert (np.argsort(-ours)[:, :5] == np.argsort(-theirs)[:, :5]).all()
+
+
+def test_the_engines_show_the_same_signature(model):
+    openvino, tensorflow, null = load("openvino", model), load("tensorflow", model), load("null", model)
+    assert openvino.inputs == tensorflow.inputs == null.inputs
+    assert openvino.outputs == tensorflow.outputs == null.outputs
+
+
+def test_an_answer_stays_as_it_was_when_the_next_batch_runs(model):
+    engine = load("openvino", model)
+    dark, light = np.zeros((1, 224, 224, 3), np.uint8), np.full((1, 224, 224, 3), 200, np.uint8)
+    first = engine.infer({"input": dark})["output"]
+    copy = first.copy()
+    engine.infer({"input": light})
+    assert (first == copy).all()
+
+
+def test_auto_takes_openvino_and_tensorflow_for_what_openvino_cannot_run():
+    assert choose_engine("auto") == "openvino"
+    assert choose_engine("auto", signature_key="other") == "tensorflow"
+    assert choose_engine("auto", accelerated=True) == "tensorflow"
+
+
+def test_an_engine_that_is_not_installed_is_named_with_its_install_command(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingError, match=r"pip install 'visionserve\[openvino\]'"):
+        choose_engine("openvino")
+    with pytest.raises(MissingError, match="No engine is installed"):
+        choose_engine("auto")
+
+
+def test_wrong_engines_and_signatures_are_refused(model):
+    with pytest.raises(UsageError, match="not one of auto, tensorflow, openvino, null"):
+        choose_engine("onnx")
+    with pytest.raises(ModelError, match="serving_default"):
+        choose_engine("openvino", signature_key="other")
+    with pytest.raises(ModelError, match="set signature_key to one of serving_default"):
+        load_engine("tensorflow", find_version(model)[1], "other", available_cores())
+
+
+def test_the_highest_version_folder_is_served(tmp_path):
+    for version in ("2", "10", "notes"):
+        (tmp_path / version).mkdir()
+    for version in ("2", "10"):
+        (tmp_path / version / "saved_model.pb").touch()
+    assert find_version(tmp_path) == (10, tmp_path / "10")
+    assert find_version(tmp_path / "2") == (1, tmp_path / "2")

@@ -1,0 +1,16 @@
+from typing import Any
+
+import click
+
+from visionserve.errors import VisionserveError
+
+
+class SentenceGroup(click.Group):
+    """A group of commands whose VisionserveErrors end in one sentence on stderr and their exit code, not in a trace."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VisionserveError as error:
+            click.echo(f"Error: {error}", err=True)
+            raise click.exceptions.Exit(error.exit_code) from error

@@ -1,0 +1,138 @@
+import platform
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import visionserve
+from visionserve.errors import ModelError, UsageError
+from visionserve.files import folder_written_atomically
+from visionserve.models.manifest import Manifest, Signature, Tensor, WeightsOrigin, file_hashes, read_manifest
+from visionserve.models.resnet50 import MEAN_BGR, build_resnet50, classify_with_keras
+from visionserve.models.tensorflow import import_tensorflow
+from visionserve.models.weights import Weights
+from visionserve.vision.labels import IMAGENET_CLASSES, load_classes, top_k
+
+# To be raised with every change of what export_saved_model writes for the same weights.
+RECIPE = 1
+LARGEST_DIFFERENCE = 1e-4
+SIGNATURE = Signature(
+    name="serving_default",
+    inputs=[Tensor(name="input", dtype="uint8", shape=[None, 224, 224, 3])],
+    outputs=[Tensor(name="output", dtype="float32", shape=[None, 1000])],
+)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """`labels`: the sample's five likeliest (label, probability). `difference`: the largest to what Keras gives."""
+
+    folder: Path
+    labels: list[tuple[str, float]]
+    difference: float
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+
+def is_exported(weights: Weights, folder: Path) -> bool:
+    """Whether `folder` holds, whole, what export_saved_model would write there for `weights`."""
+    try:
+        manifest = read_manifest(folder)
+    except ModelError:
+        return False
+    return (
+        (manifest.model, manifest.target, manifest.recipe) == ("resnet50", "cpu", RECIPE)
+        and manifest.weights.sha256 == weights.sha256
+        and manifest.weights.epsilon == weights.epsilon
+        and manifest.versions.get("visionserve") == visionserve.__version__
+        and manifest.describes(folder)
+    )
+
+
+def export_saved_model(weights: Weights, folder: Path, sample: np.ndarray) -> Exported:
+    """Writes ResNet50 as a SavedModel whose `serving_default` takes uint8 RGB [N, 224, 224, 3] as `input`, N being
+    open, and gives float32 probabilities [N, 1000] as `output`.
+
+    Before it takes its place at `folder` it is loaded back and must give for `sample`, uint8 RGB [224, 224, 3],
+    what Keras gives: else ModelError, and what was at `folder` stays. UsageError where `folder` is something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder with --output")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "saved_model.pb").is_file():
+        raise UsageError(f"{folder} holds something else than a SavedModel; name another folder with --output")
+    classes = load_classes(IMAGENET_CLASSES)
+    model = build_resnet50(weights)
+    try:
+        with folder_written_atomically(folder) as work:
+            _write(model, work)
+            labels, difference = _check(model, work, sample[np.newaxis], classes)
+            _manifest(weights, work, classes).write(work)
+    except OSError as error:
+        raise ModelError(f"{folder} could not be written: {error.strerror or error}") from error
+    return Exported(folder, labels, difference)
+
+
+def _write(model: Any, folder: Path) -> None:
+    tensorflow, _ = import_tensorflow()
+
+    def serve(input: Any) -> dict[str, Any]:
+        bgr = tensorflow.reverse(tensorflow.cast(input, tensorflow.float32), axis=[-1])
+        return {"output": model(bgr - tensorflow.constant(MEAN_BGR), training=False)}
+
+    tensor = SIGNATURE.inputs[0]
+    specification = tensorflow.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name)
+    # Only the variables: keras.export.ExportArchive writes every one of them twice.
+    module = tensorflow.Module()
+    module.variables_of_model = [variable.value for variable in model.variables]
+    signature = tensorflow.function(serve, input_signature=[specification])
+    try:
+        tensorflow.saved_model.save(module, str(folder), signatures={SIGNATURE.name: signature})
+    except tensorflow.errors.OpError as error:
+        raise ModelError(f"TensorFlow could not write the SavedModel: {error.message}") from error
+
+
+def _check(model: Any, folder: Path, pixels: np.ndarray, classes: list[str]) -> tuple[list[tuple[str, float]], float]:
+    tensorflow, _ = import_tensorflow()
+    loaded = tensorflow.saved_model.load(str(folder))
+    given = loaded.signatures[SIGNATURE.name](input=tensorflow.constant(pixels))["output"].numpy()
+    wanted = classify_with_keras(model, pixels)
+    difference = float(np.abs(given - wanted).max())
+    [labels], [keras_labels] = top_k(given, classes), top_k(wanted, classes)
+    # Written so that a NaN fails too.
+    if not difference <= LARGEST_DIFFERENCE:
+        raise ModelError(
+            f"the exported model's probabilities differ from Keras's by {difference:.2g}, so it was discarded"
+        )
+    if [label for label, _ in labels] != [label for label, _ in keras_labels]:
+        raise ModelError(f"the exported model says {labels} where Keras says {keras_labels}, so it was discarded")
+    return labels, difference
+
+
+def _manifest(weights: Weights, folder: Path, classes: list[str]) -> Manifest:
+    tensorflow, keras = import_tensorflow()
+    return Manifest(
+        model="resnet50",
+        target="cpu",
+        recipe=RECIPE,
+        created=datetime.now(timezone.utc),
+        weights=WeightsOrigin(
+            source=weights.source,
+            sha256=weights.sha256,
+            epsilon=weights.epsilon,
+            parameters=weights.parameters,
+        ),
+        versions={
+            "visionserve": visionserve.__version__,
+            "tensorflow": tensorflow.__version__,
+            "keras": keras.__version__,
+            "python": platform.python_version(),
+        },
+        signature=SIGNATURE,
+        files=file_hashes(folder),
+        classes=classes,
+    )
