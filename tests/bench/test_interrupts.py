@@ -1,0 +1,81 @@
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from tests.bench.servers import Exchange, serving
+
+
+def slow(exchange: Exchange) -> None:
+    time.sleep(0.05)
+    exchange.answer()
+
+
+def worker_processes(parent: int) -> list[psutil.Process]:
+    return [child for child in psutil.Process(parent).children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+def assert_nothing_left(group: int) -> None:
+    for _ in range(200):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    raise AssertionError("processes of the run are still there after 10 s")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_prints_what_was_measured_so_far(bench, photo, number):
+    with serving(slow) as (url, record):
+        process = bench.start("-w", 2, "-t", 2, "-i", 600, photo, url)
+        record.wait_for(20)
+        os.killpg(process.pid, number)  # as a terminal does: to the workers too
+        run = bench.finish(process)
+        assert_nothing_left(process.pid)
+    assert run.code == 130
+    assert run.err == ""
+    assert run.figures["interrupted"] is True
+    assert run.figures["failed"] == 0, "a request that was abandoned did not fail"
+    assert run.figures["served"] <= len(record.bodies) <= run.figures["served"] + run.figures["abandoned"]
+    assert run.figures["served"] >= 16
+    assert run.row("inferences") == str(run.figures["served"])
+    assert run.row("note").startswith("interrupted")
+
+
+def test_ctrl_c_does_not_wait_for_a_server_that_hangs(bench, photo):
+    def hang(exchange: Exchange) -> None:
+        exchange.connection.recv(1)
+
+    with serving(hang) as (url, record):
+        process = bench.start("-t", 3, photo, url)
+        record.wait_for(3)
+        process.send_signal(signal.SIGINT)
+        run = bench.finish(process)
+    assert run.code == 130
+    assert (run.figures["served"], run.figures["abandoned"]) == (0, 3)
+
+
+def test_a_worker_that_dies_is_reported_and_the_others_are_counted(bench, photo):
+    with serving(slow) as (url, record):
+        process = bench.start("-w", 2, "-s", 60, photo, url)
+        record.wait_for(10)
+        worker_processes(process.pid)[0].kill()
+        run = bench.finish(process)
+        assert_nothing_left(process.pid)
+    assert run.code == 1
+    assert run.err == ""
+    assert run.figures["requests"] == 60
+    assert run.figures["lost_workers"] == ["worker 1 died (killed by SIGKILL)"]
+    assert "worker 1 died" in run.row("note")
+
+
+def test_workers_end_when_their_parent_is_killed(bench, photo):
+    with serving(slow) as (url, record):
+        process = bench.start("-w", 2, "-i", 600, photo, url)
+        record.wait_for(10)
+        process.kill()
+        process.communicate()
+        assert_nothing_left(process.pid)

@@ -1,0 +1,68 @@
+import ssl
+from dataclasses import dataclass
+from functools import cache
+from urllib.parse import unquote
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import LocationParseError
+from urllib3.util import make_headers, parse_url
+
+from visionserve.errors import UsageError
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the load goes: one host and one path, http or https."""
+
+    scheme: str
+    host: str
+    port: int
+    authority: str
+    target: str
+    credentials: str | None = None
+
+    @classmethod
+    def parse(cls, url: str) -> "Endpoint":
+        """Raises UsageError when `url` is not http(s)://HOST[:PORT][/PATH][?QUERY]."""
+        try:
+            parsed = parse_url(url)
+        except LocationParseError as error:
+            raise UsageError(f"ENDPOINT {url} is not a URL: write it as http://localhost:8888/.") from error
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise UsageError(f"ENDPOINT {url} is no http or https URL: write it as http://localhost:8888/.")
+        return cls(
+            scheme=parsed.scheme,
+            host=parsed.host.strip("[]"),
+            port=parsed.port or {"http": 80, "https": 443}[parsed.scheme],
+            authority=parsed.host if parsed.port is None else f"{parsed.host}:{parsed.port}",
+            target=parsed.request_uri,
+            credentials=None if parsed.auth is None else unquote(parsed.auth),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}{self.target}"
+
+    def connection(self, timeout_s: float) -> HTTPConnection:
+        """A connection that is not open yet; urllib3 sets TCP_NODELAY, and certificates are verified."""
+        if self.scheme == "https":
+            return HTTPSConnection(self.host, self.port, timeout=timeout_s, ssl_context=_tls_context())
+        return HTTPConnection(self.host, self.port, timeout=timeout_s)
+
+    def request(self, body: bytes, content_type: str) -> bytes:
+        """One whole HTTP/1.1 POST, head and body, encoded once for every time it is sent."""
+        headers = {
+            "Host": self.authority,
+            "User-Agent": "visionserve-bench",
+            "Accept": "*/*",
+            "Content-Type": content_type,
+            "Content-Length": str(len(body)),
+        }
+        if self.credentials is not None:
+            headers["Authorization"] = make_headers(basic_auth=self.credentials)["authorization"]
+        lines = [f"POST {self.target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body

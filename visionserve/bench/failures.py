@@ -1,0 +1,52 @@
+import ssl
+from typing import NamedTuple
+
+from httptools import HttpParserError, HttpParserUpgrade
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+
+REFUSED = "refused"
+RESET = "reset"
+TIMEOUT = "time-out"
+UNREACHABLE = "unreachable"
+WRONG_ANSWER = "wrong answer"
+ABANDONED = "abandoned"
+
+# What a connection can raise; anything else is a defect of ours and must not pass for a failed request.
+TRANSPORT_ERRORS = (OSError, HTTPError, HttpParserError, HttpParserUpgrade)
+
+DETAIL_LENGTH = 200
+
+
+class Failure(NamedTuple):
+    """Why a request was not served: the kind it is counted under, and what was seen."""
+
+    kind: str
+    detail: str
+
+
+def of_status(status: int, body: bytes) -> Failure:
+    return Failure(f"status {status}", excerpt(body))
+
+
+def of_error(error: Exception) -> Failure:
+    """The failure that one of TRANSPORT_ERRORS stands for."""
+    cause = error.__cause__ if isinstance(error, NewConnectionError) and error.__cause__ else error
+    detail = " ".join(str(cause).split()) or type(cause).__name__
+    return Failure(_kind(cause), detail[:DETAIL_LENGTH])
+
+
+def _kind(error: BaseException) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return REFUSED
+    if isinstance(error, TimeoutError | ConnectTimeoutError):
+        return TIMEOUT
+    if isinstance(error, ConnectionError | ssl.SSLEOFError):
+        return RESET
+    if isinstance(error, HttpParserError | HttpParserUpgrade):
+        return WRONG_ANSWER
+    return UNREACHABLE
+
+
+def excerpt(body: bytes) -> str:
+    """The start of an answer on one line."""
+    return " ".join(body[:DETAIL_LENGTH].decode("utf-8", "replace").split())

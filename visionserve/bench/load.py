@@ -1,0 +1,145 @@
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from time import perf_counter, perf_counter_ns
+from typing import Any
+
+from visionserve.bench.client import Client
+from visionserve.bench.failures import Failure
+from visionserve.bench.interrupts import Interrupts, signals_blocked
+from visionserve.bench.plan import Plan
+from visionserve.bench.results import Outcome
+from visionserve.bench.worker import run_worker
+from visionserve.errors import UsageError, VisionserveError
+
+# Time for the start to reach every worker, so that all begin in the same moment.
+START_MARGIN_NS = 20_000_000
+STOP_GRACE_S = 5.0
+
+
+def check_reachable(plan: Plan) -> None:
+    """Opens one connection and closes it. Raises UsageError when that fails."""
+    client = Client(plan.endpoint, b"", plan.timeout_s)
+    failure = client.connect()
+    client.close()
+    if failure is not None:
+        raise _unreachable(plan, failure)
+
+
+def run_load(plan: Plan) -> Outcome:
+    """Runs `plan` to its end, or to the first Ctrl-C.
+
+    Raises UsageError when not every client can connect before any load is sent, and KeyboardInterrupt when
+    interrupted before then.
+    """
+    with Interrupts() as interrupts, _workers(plan) as workers:
+        _wait_until_connected(plan, workers, interrupts)
+        start_ns = perf_counter_ns() + START_MARGIN_NS
+        for worker in workers:
+            worker.tell(start_ns)
+        return _collect(workers, interrupts)
+
+
+@dataclass
+class _Worker:
+    number: int
+    process: SpawnProcess
+    pipe: Connection
+
+    def tell(self, message: Any) -> None:
+        with suppress(ConnectionError):  # it died: the next receive says so
+            self.pipe.send(message)
+
+    def receive(self) -> Any:
+        """The next message. Raises EOFError when the process is gone."""
+        try:
+            return self.pipe.recv()
+        except ConnectionError as error:
+            raise EOFError from error
+
+    def death(self) -> str:
+        self.process.join()
+        code = self.process.exitcode or 0
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return f"worker {self.number} died ({how})"
+
+
+@contextmanager
+def _workers(plan: Plan) -> Iterator[list[_Worker]]:
+    """Starts the processes, by spawn: a fork would copy the parent's threads' locks. None outlives the block."""
+    context = multiprocessing.get_context("spawn")
+    workers: list[_Worker] = []
+    # Started on demand, it would unblock the signals that the workers are to inherit blocked.
+    resource_tracker.ensure_running()
+    try:
+        # They inherit the mask: Ctrl-C in a terminal goes to the whole group, and only the parent is to act on it.
+        with signals_blocked():
+            for number in range(1, plan.workers + 1):
+                pipe, theirs = context.Pipe()
+                process = context.Process(target=run_worker, args=(plan, theirs), daemon=True)
+                process.start()
+                theirs.close()
+                workers.append(_Worker(number, process, pipe))
+        yield workers
+    except BaseException:
+        for worker in workers:
+            worker.process.kill()
+        raise
+    finally:
+        for worker in workers:
+            worker.pipe.close()
+        for worker in workers:
+            worker.process.join(STOP_GRACE_S)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+
+
+def _wait_until_connected(plan: Plan, workers: list[_Worker], interrupts: Interrupts) -> None:
+    waiting: dict[Any, _Worker] = {worker.pipe: worker for worker in workers}
+    while waiting:
+        for ready in wait([*waiting, interrupts.alarm]):
+            if ready is interrupts.alarm:
+                raise KeyboardInterrupt
+            worker = waiting.pop(ready)
+            try:
+                failure = worker.receive()
+            except EOFError:
+                raise VisionserveError(f"{worker.death()} before any load was sent.") from None
+            if failure is not None:
+                raise _unreachable(plan, failure)
+
+
+def _collect(workers: list[_Worker], interrupts: Interrupts) -> Outcome:
+    outcome = Outcome()
+    waiting: dict[Any, _Worker] = {worker.pipe: worker for worker in workers}
+    give_up_at: float | None = None
+    while waiting:
+        left = None if give_up_at is None else max(0.0, give_up_at - perf_counter())
+        ready = wait([*waiting, interrupts.alarm], timeout=left)
+        if interrupts.alarm in ready:
+            interrupts.take()
+            for worker in waiting.values():
+                worker.tell(None)
+            # The second Ctrl-C waits no longer.
+            give_up_at = perf_counter() + (0.0 if outcome.interrupted else STOP_GRACE_S)
+            outcome.interrupted = True
+        elif not ready:
+            for worker in waiting.values():
+                worker.process.kill()
+        for worker in [waiting.pop(pipe) for pipe in ready if pipe in waiting]:
+            try:
+                outcome.tally.merge(worker.receive())
+            except EOFError:
+                outcome.lost_workers.append(worker.death())
+    return outcome
+
+
+def _unreachable(plan: Plan, failure: Failure) -> UsageError:
+    reason = failure.kind if failure.detail in ("", failure.kind) else f"{failure.kind}: {failure.detail}"
+    return UsageError(f"ENDPOINT {plan.endpoint} cannot be reached ({reason}); is the API deployed there?")
