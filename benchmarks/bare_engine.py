@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from visionserve.inference.cores import available_cores
-from visionserve.inference.engine import DEFAULT_SIGNATURE, load_engine
+from visionserve.inference.engine import DEFAULT_SIGNATURE
+from visionserve.inference.engines import load_engine
 from visionserve.inference.saved_model import find_version
 
 

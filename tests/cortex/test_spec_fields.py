@@ -5,8 +5,8 @@ import pytest
 import yaml
 
 from visionserve.cortex.local_support import local_notes
-from visionserve.cortex.spec import ApiSpec
-from visionserve.cortex.spec_file import load_specs
+from visionserve.cortex.spec.api import ApiSpec
+from visionserve.cortex.spec.file import load_specs
 from visionserve.errors import UsageError
 
 EVERY_FIELD = Path(__file__).with_name("specs") / "every_field.yaml"

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from visionserve.cortex.spec_file import load_specs
+from visionserve.cortex.spec.file import load_specs
 from visionserve.errors import UsageError
 
 GOOD = """\

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from visionserve.cortex.local_support import local_notes
-from visionserve.cortex.spec import ApiSpec
-from visionserve.cortex.spec_file import load_specs
+from visionserve.cortex.spec.api import ApiSpec
+from visionserve.cortex.spec.file import load_specs
 from visionserve.vision.settings import read_settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,7 +4,8 @@ import pytest
 from tests.photos import crops, encoded
 from visionserve.errors import MissingError, ModelError, UsageError
 from visionserve.inference.cores import available_cores
-from visionserve.inference.engine import DEFAULT_SIGNATURE, choose_engine, load_engine
+from visionserve.inference.engine import DEFAULT_SIGNATURE
+from visionserve.inference.engines import choose_engine, load_engine
 from visionserve.inference.saved_model import find_version
 from visionserve.vision.pixels import to_input
 

@@ -53,7 +53,7 @@ def deploy(
     """
     from visionserve.cortex.deploy import DeployOptions
     from visionserve.cortex.deploy import deploy as deploy_api
-    from visionserve.cortex.spec_file import load_specs
+    from visionserve.cortex.spec.file import load_specs
     from visionserve.cortex.store import Store
 
     specs = load_specs(file)
@@ -181,7 +181,7 @@ def test(spec: Path, file: Path, engine: str, name: str | None) -> None:
     Example: cortex test cortex_cpu.yaml -d sample.json
     """
     from visionserve.cortex.dry_run import dry_run
-    from visionserve.cortex.spec_file import load_specs
+    from visionserve.cortex.spec.file import load_specs
 
     specs = {api.name: api for api in load_specs(spec)}
     if name is None and len(specs) > 1:

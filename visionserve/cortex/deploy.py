@@ -15,7 +15,7 @@ from visionserve.cortex.local_models import local_models
 from visionserve.cortex.local_support import local_notes
 from visionserve.cortex.predictor import project_files
 from visionserve.cortex.settings import RunSettings
-from visionserve.cortex.spec import ApiSpec
+from visionserve.cortex.spec.api import ApiSpec
 from visionserve.cortex.store import Deployment, Store
 from visionserve.errors import DeploymentError
 from visionserve.inference.served_model import ModelSettings

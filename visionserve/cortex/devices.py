@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-from visionserve.cortex.spec import ApiSpec
+from visionserve.cortex.spec.api import ApiSpec
 from visionserve.errors import DeploymentError
 
 _DEVICES = Path("/dev")

@@ -8,7 +8,7 @@ from visionserve.cortex import payload
 from visionserve.cortex.local_models import local_models
 from visionserve.cortex.predictor import Predictor, enter_project
 from visionserve.cortex.responses import response_of
-from visionserve.cortex.spec import ApiSpec
+from visionserve.cortex.spec.api import ApiSpec
 from visionserve.errors import UsageError
 from visionserve.inference.client import DirectClient
 from visionserve.inference.served_model import ServedModel

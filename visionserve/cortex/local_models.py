@@ -1,9 +1,10 @@
 from pathlib import Path
 
-from visionserve.cortex.spec import ApiSpec
+from visionserve.cortex.spec.api import ApiSpec
 from visionserve.errors import ModelError
 from visionserve.inference.cores import available_cores
-from visionserve.inference.engine import DEFAULT_SIGNATURE, choose_engine
+from visionserve.inference.engine import DEFAULT_SIGNATURE
+from visionserve.inference.engines import choose_engine
 from visionserve.inference.saved_model import find_version
 from visionserve.inference.served_model import ModelSettings
 

@@ -1,4 +1,4 @@
-from visionserve.cortex.spec import ApiSpec
+from visionserve.cortex.spec.api import ApiSpec
 
 _CLUSTER = "one replica runs on this machine"
 _WITHOUT_COUNTERPART = {

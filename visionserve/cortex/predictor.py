@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from visionserve.cortex.spec import ApiSpec
+from visionserve.cortex.spec.api import ApiSpec
 from visionserve.errors import UsageError
 
 CLASS_NAMES = {"tensorflow": "TensorFlowPredictor", "python": "PythonPredictor"}

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from visionserve.cortex.spec import ApiSpec
+from visionserve.cortex.spec.api import ApiSpec
 from visionserve.inference.served_model import ModelSettings
 
 

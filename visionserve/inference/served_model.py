@@ -6,7 +6,8 @@ import numpy as np
 from pydantic import BaseModel
 
 from visionserve.inference.batcher import Batcher
-from visionserve.inference.engine import DEFAULT_SIGNATURE, Arrays, load_engine
+from visionserve.inference.engine import DEFAULT_SIGNATURE, Arrays
+from visionserve.inference.engines import load_engine
 from visionserve.inference.saved_model import find_version
 
 

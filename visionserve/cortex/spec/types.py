@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from visionserve.cortex.duration import format_duration, parse_duration
-from visionserve.cortex.quantity import parse_cpu, parse_memory
+from visionserve.cortex.spec.duration import format_duration, parse_duration
+from visionserve.cortex.spec.quantity import parse_cpu, parse_memory
 
 LONGEST_NAME = 42  # Kubernetes adds 21 characters to it and stops at 63.
 

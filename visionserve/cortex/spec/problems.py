@@ -3,9 +3,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from visionserve.cortex.spec import ApiFields, section_of
-from visionserve.cortex.spec_aliases import WrittenApi
-from visionserve.cortex.spec_yaml import FieldPath, Problem
+from visionserve.cortex.spec.aliases import WrittenApi
+from visionserve.cortex.spec.api import ApiFields, section_of
+from visionserve.cortex.spec.yaml_lines import FieldPath, Problem
 
 LONGEST_VALUE = 60
 

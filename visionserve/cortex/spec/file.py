@@ -4,11 +4,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from visionserve.cortex.spec import ApiFields, ApiSpec, section_of
-from visionserve.cortex.spec_aliases import WrittenApi, use_current_names
-from visionserve.cortex.spec_problems import field_problems, shown
-from visionserve.cortex.spec_rules import broken_rules
-from visionserve.cortex.spec_yaml import Problem, YamlDocument, read_yaml
+from visionserve.cortex.spec.aliases import WrittenApi, use_current_names
+from visionserve.cortex.spec.api import ApiFields, ApiSpec, section_of
+from visionserve.cortex.spec.problems import field_problems, shown
+from visionserve.cortex.spec.rules import broken_rules
+from visionserve.cortex.spec.yaml_lines import Problem, YamlDocument, read_yaml
 from visionserve.errors import UsageError
 
 LARGEST_FILE = 2**20

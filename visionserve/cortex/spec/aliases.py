@@ -1,7 +1,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from visionserve.cortex.spec_yaml import FieldPath
+from visionserve.cortex.spec.yaml_lines import FieldPath
 
 OLDER_NAMES: dict[FieldPath, FieldPath] = {
     ("endpoint",): ("networking", "endpoint"),

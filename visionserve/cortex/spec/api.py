@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
 from typing_extensions import Self
 
-from visionserve.cortex.spec_types import (
+from visionserve.cortex.spec.types import (
     ApiName,
     Cpu,
     Duration,

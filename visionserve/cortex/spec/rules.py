@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from visionserve.cortex.spec import ApiFields, Autoscaling, Models, Predictor
-from visionserve.cortex.spec_yaml import FieldPath
+from visionserve.cortex.spec.api import ApiFields, Autoscaling, Models, Predictor
+from visionserve.cortex.spec.yaml_lines import FieldPath
 
 NEURON_CORES = 4  # of one Inferentia chip
 OWN_PAGES = ("/healthz", "/metrics")
