@@ -6,7 +6,10 @@ from visionserve.errors import VisionserveError
 
 
 class SentenceGroup(click.Group):
-    """A group of commands whose VisionserveErrors end in one sentence on stderr and their exit code, not in a trace."""
+    """A group of commands whose VisionserveErrors end in one sentence on stderr and their exit code, not in a trace.
+
+    Ctrl-C ends in exit code 130, as a shell has it.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -14,3 +17,5 @@ class SentenceGroup(click.Group):
         except VisionserveError as error:
             click.echo(f"Error: {error}", err=True)
             raise click.exceptions.Exit(error.exit_code) from error
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(130) from None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import takewhile
 
 LABELS = ["Egyptian_cat", "tiger_cat", "tabby", "lynx", "remote_control"]
 
@@ -124,8 +125,8 @@ def answering_with(*pieces: bytes, pause_s: float = 0, close: bool = False) -> I
 
     def serve(connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as reader:
-            while head := b"".join(iter(reader.readline, b"\r\n")):
-                length = next(line for line in head.splitlines() if line.lower().startswith(b"content-length:"))
+            while head := list(takewhile(lambda line: line not in (b"\r\n", b""), reader)):
+                length = next(line for line in head if line.lower().startswith(b"content-length:"))
                 reader.read(int(length.split(b":")[1]))
                 try:
                     for piece in pieces:

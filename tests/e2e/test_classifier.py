@@ -1,5 +1,6 @@
 import base64
 import json
+import socket
 
 import cv2
 import numpy as np
@@ -134,6 +135,15 @@ def test_get_tells_the_signature_to_programs_and_shows_a_page_to_people(classifi
 
 def test_the_api_is_also_served_at_its_cortex_endpoint(classifier: DeployedApi):
     assert post(f"{classifier.endpoint}/{classifier.name}", json=SAMPLE).json()[0] == "Egyptian_cat"
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_disturbs_nobody(classifier: DeployedApi):
+    host, port = classifier.endpoint.removeprefix("http://").split(":")
+    head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n"
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(head + b'{"img":')
+    assert post(classifier.endpoint, json=SAMPLE).json()[0] == "Egyptian_cat"
+    assert "the predictor failed" not in classifier.log()
 
 
 def test_unknown_paths_and_methods_are_named(classifier: DeployedApi):

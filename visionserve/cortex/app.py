@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -22,6 +22,8 @@ from visionserve.errors import ModelUnavailableError, OverloadedError
 from visionserve.inference.client import ServingClient
 
 SUMMARY = "make a prediction by sending a POST request with an image to this endpoint"
+# No answer reaches such a client; the number is the one that nginx logs.
+CLIENT_GONE = 499
 RETRY_LATER = {"retry-after": "1"}
 
 log = logging.getLogger("visionserve")
@@ -119,6 +121,9 @@ class _PredictEndpoint:
             response, call = await self._api.predict(request)
         except HTTPException as error:
             response = error_response(error.detail, error.status_code)
+        except ClientDisconnect:
+            self._api.observe(CLIENT_GONE, time.perf_counter() - started)
+            return
         except (ModelUnavailableError, OverloadedError) as error:
             log.warning("%s", error)
             response = error_response(str(error), error.status, RETRY_LATER)

@@ -72,18 +72,15 @@ class Child:
         self._lifeline.close()
         return code
 
-    def terminate(self) -> None:
-        if self._process.returncode is None:
-            self._process.terminate()
-
     async def stop(self, grace: float) -> None:
         """SIGTERM, and SIGKILL after `grace` seconds."""
-        self.terminate()
+        if self._process.returncode is None:
+            self._process.terminate()
         try:
-            await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(self._process.wait())), grace)
+            await asyncio.wait_for(self._process.wait(), grace)
         except asyncio.TimeoutError:
             self._process.kill()
-            await self._process.wait()
+        await self.wait()
 
     async def _first_message(self) -> dict[str, Any]:
         received = b""

@@ -1,8 +1,10 @@
+import time
+
 import psutil
 
 from visionserve.cortex import control
 from visionserve.cortex.host import FAREWELL, GRACE
-from visionserve.cortex.store import Store
+from visionserve.cortex.store import Deployment, Store
 from visionserve.errors import DeploymentError
 
 
@@ -18,12 +20,19 @@ def delete(name: str, store: Store) -> None:
             store.forget(name)
             return
         if deployment.is_running():
-            process = psutil.Process(deployment.pid)
             try:
                 control.ask(deployment.control, "stop")
-                process.wait(timeout=2 * GRACE + FAREWELL + 5)
-            except (DeploymentError, psutil.TimeoutExpired):
-                process.kill()
-                process.wait()
+                _wait_until_ended(deployment, 2 * GRACE + FAREWELL + 5)
+            except DeploymentError:
+                psutil.Process(deployment.pid).kill()
+                _wait_until_ended(deployment, 10)
         store.clear_run(deployment)
         store.forget(name)
+
+
+def _wait_until_ended(deployment: Deployment, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while deployment.is_running():
+        if time.monotonic() > deadline:
+            raise DeploymentError(f"The supervisor of {deployment.name} (process {deployment.pid}) does not end.")
+        time.sleep(0.05)

@@ -1,4 +1,3 @@
-import hashlib
 import json
 import os
 import secrets
@@ -9,16 +8,14 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from visionserve import __version__
 from visionserve.cortex.devices import check_devices
+from visionserve.cortex.digest import digest_of
 from visionserve.cortex.local_models import local_models
 from visionserve.cortex.local_support import local_notes
-from visionserve.cortex.predictor import project_files
 from visionserve.cortex.settings import RunSettings
 from visionserve.cortex.spec.api import ApiSpec
 from visionserve.cortex.store import Deployment, Store
 from visionserve.errors import DeploymentError
-from visionserve.inference.served_model import ModelSettings
 
 START_TIMEOUT = 300.0
 # The address of a Unix socket holds 108 bytes.
@@ -62,7 +59,7 @@ def deploy(spec: ApiSpec, options: DeployOptions, store: Store) -> Outcome:
         port = options.port or spec.networking.local_port
         if previous is not None and options.port is None and "networking.local_port" not in spec.explicit:
             port = previous.port
-        digest = _digest(spec, models, options)
+        digest = digest_of(spec, models, options.on_cpu)
         same_place = previous is not None and (previous.host, previous.port) == (options.host, port)
         if previous is not None and previous.digest == digest and same_place and not options.force:
             return Outcome(previous, "unchanged", notes)
@@ -90,14 +87,15 @@ def _start(run: RunSettings) -> None:
     run.file.touch(mode=0o600)
     run.file.write_text(run.model_dump_json())
     read, write = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "visionserve.cortex.supervisor", str(run.file), "--report", str(write)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        pass_fds=(write,),
-        start_new_session=True,
-    )
+    with open(run.log, "ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "visionserve.cortex.supervisor", str(run.file), "--report", str(write)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(write,),
+            start_new_session=True,
+        )
     os.close(write)
     try:
         with open(read, "rb") as report:
@@ -119,16 +117,3 @@ def _start(run: RunSettings) -> None:
 def _run_folder(state: Path) -> Path:
     parent = state if len(str(state)) < LONGEST_FOLDER else Path(tempfile.gettempdir())
     return Path(tempfile.mkdtemp(prefix="run-", dir=parent))
-
-
-def _digest(spec: ApiSpec, models: list[ModelSettings], options: DeployOptions) -> str:
-    """Changes when anything does that a new deployment would run differently."""
-    digest = hashlib.sha256(f"{__version__} {sys.version} {spec.model_dump_json()} {options.on_cpu}".encode())
-    for path in project_files(spec.project):
-        digest.update(f"{path} ".encode() + hashlib.sha256(path.read_bytes()).digest())
-    for model in models:
-        digest.update(model.model_dump_json().encode())
-        for path in sorted(model.path.rglob("*")) if model.engine != "null" else ():
-            status = path.stat()
-            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}".encode())
-    return digest.hexdigest()

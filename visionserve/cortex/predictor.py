@@ -2,7 +2,6 @@ import importlib.util
 import inspect
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from visionserve.cortex.spec.api import ApiSpec
@@ -67,17 +66,3 @@ def _build(spec: ApiSpec, tensorflow_client: Any | None) -> Any:
 
 def _argument_names(function: Any) -> set[str]:
     return set(inspect.signature(function).parameters)
-
-
-def project_files(project: Path) -> list[Path]:
-    """The small text files that can change what a predictor does; hidden folders are left out, as by Cortex."""
-    found = []
-    for folder, folders, names in os.walk(project):
-        folders[:] = [
-            name for name in folders if not name.startswith(".") and name not in ("__pycache__", "node_modules")
-        ]
-        for name in names:
-            path = Path(folder, name)
-            if path.suffix in (".py", ".json", ".yaml", ".yml", ".txt") and path.stat().st_size < 1 << 20:
-                found.append(path)
-    return sorted(found)

@@ -36,7 +36,9 @@ class Deployment(BaseModel):
 
     def is_running(self) -> bool:
         try:
-            return psutil.Process(self.pid).create_time() == self.process_created
+            process = psutil.Process(self.pid)
+            # In a container without an init process, the dead stay listed.
+            return process.create_time() == self.process_created and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
 

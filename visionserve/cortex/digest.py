@@ -1,0 +1,35 @@
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+from visionserve import __version__
+from visionserve.cortex.spec.api import ApiSpec
+from visionserve.inference.served_model import ModelSettings
+
+TEXT_SUFFIXES = (".py", ".json", ".yaml", ".yml", ".txt")
+LARGEST_TEXT = 1 << 20
+SKIPPED_FOLDERS = ("__pycache__", "node_modules")
+
+
+def digest_of(spec: ApiSpec, models: list[ModelSettings], on_cpu: bool) -> str:
+    """Changes when anything does that a new deployment would run differently."""
+    digest = hashlib.sha256(f"{__version__} {sys.version} {spec.model_dump_json()} {on_cpu}".encode())
+    for path in _project_files(spec.project):
+        digest.update(f"{path} ".encode() + hashlib.sha256(path.read_bytes()).digest())
+    for model in models:
+        digest.update(model.model_dump_json().encode())
+        for path in sorted(model.path.rglob("*")) if model.engine != "null" else ():
+            status = path.stat()
+            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def _project_files(project: Path) -> list[Path]:
+    """The small text files that can change what a predictor does; hidden folders are left out, as by Cortex."""
+    found = []
+    for folder, folders, names in os.walk(project):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in SKIPPED_FOLDERS]
+        paths = [Path(folder, name) for name in names]
+        found += [path for path in paths if path.suffix in TEXT_SUFFIXES and path.is_file()]
+    return sorted(path for path in found if path.stat().st_size <= LARGEST_TEXT)
