@@ -12,8 +12,9 @@ LIFELINE_FD = "VISIONSERVE_LIFELINE_FD"
 class Lifeline:
     """Tells the supervisor how the start went, and ends this process when the supervisor is gone.
 
-    Protocol: one JSON object a line, child to supervisor: {"event": "ready", ...} or {"event": "failed", "error"};
-    supervisor to child: the line "go", once the child may take requests. End of file means that the other is gone.
+    Protocol: one JSON object a line, child to supervisor: {"event": "ready"} or {"event": "failed", "error": ...}, and
+    later {"event": "closed"} once no new connection is taken; supervisor to child: the line "go", once the child may
+    take requests. End of file means that the other is gone.
     """
 
     def __init__(self, connection: socket.socket | None) -> None:
@@ -30,8 +31,11 @@ class Lifeline:
         descriptor = os.environ.pop(LIFELINE_FD, None)
         return cls(socket.socket(fileno=int(descriptor)) if descriptor else None)
 
-    def ready(self, **details: Any) -> None:
-        self._send({"event": "ready", **details})
+    def ready(self) -> None:
+        self._send({"event": "ready"})
+
+    def closed(self) -> None:
+        self._send({"event": "closed"})
 
     def failed(self, error: str) -> None:
         self._send({"event": "failed", "error": error})

@@ -186,6 +186,8 @@ def test_a_changed_spec_is_rolled_without_a_lost_request(machine: Machine, tmp_p
         for version in range(1, 4):
             done = machine.cortex("deploy", spec(version))
             assert f"updated small: live at {endpoint}" in done.stdout, done.stdout + done.stderr
+            assert post(endpoint, json={}).json() == {"version": version}
+        wait_for(lambda: all(load.answers[-1][1] == '{"version":3}' for load in (one, two, three)))
     for load in (one, two, three):
         assert load.failures == []
         assert {code for code, _ in load.answers} == {200}

@@ -56,9 +56,12 @@ class Child:
     async def wait_ready(self, timeout: float) -> None:
         """Raises DeploymentError, with the child's own sentence if it gave one, when it fails or takes too long."""
         try:
-            message = await asyncio.wait_for(self._first_message(), timeout)
+            message = await asyncio.wait_for(self._message(), timeout)
         except asyncio.TimeoutError:
             raise DeploymentError(f"The {self.name} was not ready after {timeout:g} s.") from None
+        if message is None:
+            code = await self._process.wait()
+            raise DeploymentError(f"The {self.name} ended with code {code} while it was starting.")
         if message["event"] == "failed":
             raise DeploymentError(message["error"])
 
@@ -72,23 +75,34 @@ class Child:
         self._lifeline.close()
         return code
 
+    async def close(self) -> None:
+        """SIGTERM; returns when the child has said that it takes no new connection, or is gone."""
+        self._terminate()
+        await self._message()
+
     async def stop(self, grace: float) -> None:
         """SIGTERM, and SIGKILL after `grace` seconds."""
-        if self._process.returncode is None:
-            self._process.terminate()
+        self._terminate()
         try:
             await asyncio.wait_for(self._process.wait(), grace)
         except asyncio.TimeoutError:
             self._process.kill()
         await self.wait()
 
-    async def _first_message(self) -> dict[str, Any]:
+    def _terminate(self) -> None:
+        if self._process.returncode is None:
+            self._process.terminate()
+
+    async def _message(self) -> dict[str, Any] | None:
+        """The child's next message; None when it is gone."""
         received = b""
         while not received.endswith(b"\n"):
-            data = await asyncio.get_running_loop().sock_recv(self._lifeline, 65536)
+            try:
+                data = await asyncio.get_running_loop().sock_recv(self._lifeline, 65536)
+            except OSError:
+                return None
             if not data:
-                code = await self._process.wait()
-                raise DeploymentError(f"The {self.name} ended with code {code} while it was starting.")
+                return None
             received += data
         return json.loads(received)
 

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = RunSettings.model_validate_json(options.run.read_bytes())
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(run.metrics)
     try:
-        server = _build(run, options.slot)
+        server = _build(run, options.slot, lifeline)
     except VisionserveError as error:
         lifeline.failed(str(error))
         return 1
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _build(run: RunSettings, slot: int):  # type: ignore[no-untyped-def]
+def _build(run: RunSettings, slot: int, lifeline: Lifeline):  # type: ignore[no-untyped-def]
     import uvicorn
 
     from visionserve.cortex.app import ApiApp
@@ -61,6 +61,8 @@ def _build(run: RunSettings, slot: int):  # type: ignore[no-untyped-def]
             for server in self.servers:
                 server.close()
             closing.set()
+            await asyncio.sleep(0)  # the loop drops the listening sockets in its next round
+            lifeline.closed()
             deadline = time.monotonic() + FAREWELL
             while self.server_state.connections and time.monotonic() < deadline:
                 await asyncio.sleep(0.05)

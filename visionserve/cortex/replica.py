@@ -14,7 +14,9 @@ from visionserve.inference.model_server import ServerSettings
 # One decode thread per core is enough: OpenMP's and BLAS's own would multiply them. Two arenas keep glibc from holding
 # a heap per thread.
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+MODEL_SERVER = "model server"
 QUICK_DEATH = 10.0
+CLOSE_TIMEOUT = 5.0
 MAX_RESTART_DELAY = 10.0
 
 
@@ -40,7 +42,7 @@ class Replica:
         if run.models:
             server = ServerSettings(address=run.model_address, models=run.models, grace=GRACE)
             run.model_server_file.write_text(server.model_dump_json())
-            self._starters["model server"] = self._start_model_server
+            self._starters[MODEL_SERVER] = self._start_model_server
         for slot in range(self._workers):
             self._starters[f"worker {slot}"] = self._worker_starter(slot)
         try:
@@ -62,14 +64,26 @@ class Replica:
             await child.go()
             self._keepers.append(asyncio.create_task(self._keep(name)))
 
-    async def drain(self) -> None:
-        """No new connections; what is in flight is answered, then every process ends."""
+    async def close(self) -> None:
+        """Returns when no worker takes a new connection any more, or after CLOSE_TIMEOUT seconds."""
+        if self._stopping:
+            return
         self._stopping = True
-        workers = [child for name, child in self._children.items() if name != "model server"]
-        await asyncio.gather(*(child.stop(GRACE + FAREWELL + 1) for child in workers))
-        if server := self._children.get("model server"):
+        closes = [asyncio.create_task(worker.close()) for worker in self._running_workers()]
+        if closes:
+            _, late = await asyncio.wait(closes, timeout=CLOSE_TIMEOUT)
+            for close in late:
+                close.cancel()
+
+    async def drain(self) -> None:
+        """After `close`: what is in flight is answered, then every process ends."""
+        await asyncio.gather(*(worker.stop(GRACE + FAREWELL + 1) for worker in self._running_workers()))
+        if server := self._children.get(MODEL_SERVER):
             await server.stop(GRACE)
         await asyncio.gather(*self._keepers, return_exceptions=True)
+
+    def _running_workers(self) -> list[Child]:
+        return [child for name, child in self._children.items() if name != MODEL_SERVER]
 
     def status(self) -> dict[str, Any]:
         processes = {name: child.pid for name, child in self._children.items()}
@@ -123,7 +137,7 @@ class Replica:
 
     async def _start_model_server(self) -> Child:
         module = "visionserve.inference.model_server"
-        return await Child.start("model server", module, [str(self._run.model_server_file)], self._log)
+        return await Child.start(MODEL_SERVER, module, [str(self._run.model_server_file)], self._log)
 
     def _worker_starter(self, slot: int) -> Callable[[], Awaitable[Child]]:
         async def start() -> Child:

@@ -49,6 +49,7 @@ class Supervisor:
         self._store = Store(run.state.parent)
         self._stop = asyncio.Event()
         self._logger = _logger(run.log)
+        self._replica: Replica | None = None
 
     async def run(self) -> int:
         """0 after an orderly end, 1 when the API could not be started."""
@@ -64,7 +65,8 @@ class Supervisor:
             self._logger.info("supervisor: %s", error)
             self._tell({"event": "failed", "error": str(error)})
             return 1
-        server = await control.listen(self._run.control, lambda command: self._on(command, replica), lambda: listener)
+        self._replica = replica
+        server = await control.listen(self._run.control, self._on, lambda: listener)
         self._store.write(self._deployment(listener))
         await replica.go()
         if previous is not None:
@@ -75,6 +77,7 @@ class Supervisor:
         await self._stop.wait()
         watch.cancel()
         listener.close()
+        await replica.close()
         await replica.drain()
         server.close()
         self._store.remove(self._run.spec.name, self._run.id)
@@ -96,10 +99,16 @@ class Supervisor:
         except DeploymentError as error:
             self._logger.info("supervisor: the run before this one is gone already: %s", error)
 
-    async def _on(self, command: str, replica: Replica) -> dict[str, Any]:
+    async def _on(self, command: str) -> dict[str, Any]:
+        assert self._replica is not None
         if command == "status":
-            return replica.status()
-        if command in ("retire", "stop"):
+            return self._replica.status()
+        if command == "stop":
+            self._stop.set()
+            return {}
+        if command == "retire":
+            # Answered when every new connection goes to the run that takes over.
+            await self._replica.close()
             self._stop.set()
             return {}
         return {"error": f"there is no command {command!r}"}

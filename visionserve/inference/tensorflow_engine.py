@@ -1,3 +1,4 @@
+import logging
 import os
 from pathlib import Path
 
@@ -5,6 +6,8 @@ import numpy as np
 
 from visionserve.errors import InferenceError, ModelError
 from visionserve.inference.engine import Arrays, TensorSpec
+
+log = logging.getLogger("visionserve")
 
 
 class TensorFlowEngine:
@@ -17,8 +20,13 @@ class TensorFlowEngine:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import tensorflow as tf
 
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+        except RuntimeError:
+            log.warning(
+                "TensorFlow was in use in this process before: it keeps its threads and does not take %d", threads
+            )
         self._tf = tf
         self.signature_key = signature_key
         try:
