@@ -16,7 +16,7 @@ from visionserve.models.download import Patience, download
 
 DATA = random.Random(2).randbytes(3_000_000)
 RIGHT = Checksum("sha256", hashlib.sha256(DATA).hexdigest())
-IMPATIENT = Patience(connect=1, read=0.3, attempts=3, pause=0.01)
+IMPATIENT = Patience(connect=1, read=1.5, attempts=3, pause=0.01)
 
 
 @pytest.fixture
