@@ -42,8 +42,10 @@ def measure(engine: str, rounds: int, seconds: float, clients: int) -> list[dict
         write_photo(photo)
         endpoint = deployment.row()["endpoint"]
         http(photo, endpoint, min(seconds, 5), clients)
-        batch = max(BATCHES, key=lambda size: bare.images_per_s(size, seconds / 3))
-        click.echo(f"{engine}: best alone at batch size {batch}")
+        alone = {size: bare.images_per_s(size, seconds / 2) for size in BATCHES}
+        batch = max(alone, key=lambda size: alone[size])
+        rates = ", ".join(f"{size}: {rate:.2f}" for size, rate in alone.items())
+        click.echo(f"{engine}: images/s alone by batch size {rates}; taking {batch}")
         rows = []
         for number in range(rounds):
             row = {"bare": bare.images_per_s(batch, seconds), "http": http(photo, endpoint, seconds, clients)}
