@@ -1,4 +1,5 @@
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -223,6 +224,22 @@ def test_a_deploy_that_fails_says_why_and_leaves_the_old_one_serving(machine: Ma
     assert post(api.endpoint, json={}).status_code == 200
 
 
+def test_ctrl_c_during_a_deploy_leaves_the_old_one_serving(machine: Machine, tmp_path):
+    project = tmp_path / "project"
+    api = machine.deploy(write_project(project, ECHO), "--port", free_port())
+    processes = api.row()["processes"]
+    spec = write_project(project, "print('slowly', flush=True)\nimport time\ntime.sleep(60)\n" + ECHO)
+    command = [sys.executable, "-m", "visionserve.cortex.cli", "deploy", str(spec)]
+    changing = subprocess.Popen(command, env=machine.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for(lambda: "slowly" in api.log())
+    changing.send_signal(signal.SIGINT)
+    changing.communicate(timeout=60)
+    assert changing.returncode == 130
+    assert api.row()["processes"] == processes
+    assert post(api.endpoint, json={}).status_code == 200
+    wait_for(lambda: "stopped while it was starting" in api.log())
+
+
 def test_two_deploys_at_once_one_wins_and_the_other_says_so(machine: Machine, tmp_path):
     source = "import time\ntime.sleep(3)\n" + ECHO
     spec = write_project(tmp_path / "project", source)
@@ -404,8 +421,6 @@ def test_the_null_engine_answers_without_a_model(machine: Machine, tmp_path):
 
 
 def test_foreground_shows_the_log_and_ctrl_c_deletes_the_api(machine: Machine, tmp_path):
-    import signal
-
     spec = write_project(tmp_path / "project", "print('loaded the predictor')\n" + ECHO)
     command = [sys.executable, "-m", "visionserve.cortex.cli", "deploy", str(spec), "--foreground"]
     command += ["--port", str(free_port())]

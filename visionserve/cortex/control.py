@@ -25,8 +25,8 @@ async def listen(path: Path, handler: Handler, listener: Callable[[], socket.soc
             else:
                 writer.write(json.dumps(await handler(command)).encode() + b"\n")
                 await writer.drain()
-        except (ConnectionError, ValueError, KeyError) as error:
-            print(f"control: a caller went away or sent no command: {error!r}", flush=True)
+        except (OSError, ValueError, KeyError) as error:
+            print(f"control: a caller could not be answered: {error!r}", flush=True)
         finally:
             writer.close()
 

@@ -54,7 +54,7 @@ class Replica:
             finally:
                 for wait in waits:
                     wait.cancel()
-        except (DeploymentError, OSError):
+        except (DeploymentError, OSError, asyncio.CancelledError):
             await asyncio.gather(*(child.stop(grace=1) for child in self._children.values()))
             raise
 
@@ -117,13 +117,15 @@ class Replica:
                 return
 
     async def _revive(self, name: str) -> bool:
-        child = await self._starters[name]()
+        child = None
         try:
+            child = await self._starters[name]()
             await child.wait_ready(self._run.start_timeout)
             await child.go()
         except (DeploymentError, OSError) as error:
             self._log(f"supervisor: {name} did not start: {error}")
-            await child.stop(grace=1)
+            if child is not None:
+                await child.stop(grace=1)
             return False
         self._children[name] = child
         self._log(f"supervisor: {name} is back (process {child.pid})")

@@ -60,7 +60,7 @@ class Supervisor:
             previous = self._previous()
             listener = self._listener(previous)
             replica = Replica(self._run, listener, self._logger.info)
-            await replica.start()
+            await self._start(replica)
         except (DeploymentError, OSError) as error:
             self._logger.info("supervisor: %s", error)
             self._tell({"event": "failed", "error": str(error)})
@@ -83,6 +83,17 @@ class Supervisor:
         self._store.remove(self._run.spec.name, self._run.id)
         self._logger.info("supervisor: ended")
         return 0
+
+    async def _start(self, replica: Replica) -> None:
+        """Raises DeploymentError, with nothing left running, when told to stop before the replica is ready."""
+        start, stop = asyncio.create_task(replica.start()), asyncio.create_task(self._stop.wait())
+        await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not start.done():
+            start.cancel()
+            await asyncio.wait({start})
+            raise DeploymentError("It was stopped while it was starting.")
+        await start
 
     def _previous(self) -> Deployment | None:
         deployment = self._store.find(self._run.spec.name)
@@ -139,7 +150,10 @@ class Supervisor:
             await asyncio.sleep(1)
 
     def _tell(self, message: dict[str, Any]) -> None:
-        os.write(self._report, json.dumps(message).encode() + b"\n")
+        try:
+            os.write(self._report, json.dumps(message).encode() + b"\n")
+        except BrokenPipeError:
+            self._logger.info("supervisor: the command that started this run is gone; the run goes on without it")
 
 
 def bind_next_free(host: str, port: int) -> socket.socket:
