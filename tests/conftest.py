@@ -4,7 +4,8 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +105,10 @@ def free_port() -> int:
 
 def post(endpoint: str, **options: Any) -> requests.Response:
     return requests.post(endpoint, timeout=60, **options)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not come true in {seconds} s"
+        time.sleep(0.1)

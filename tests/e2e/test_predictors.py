@@ -1,0 +1,122 @@
+import threading
+import time
+
+from tests.conftest import Machine, free_port, post, wait_for
+from tests.projects import write_project
+
+
+def test_predict_gets_the_arguments_that_it_names_and_the_project_around_it(machine: Machine, tmp_path):
+    source = """
+import os
+from helper import GREETING
+
+class PythonPredictor:
+    def __init__(self, config):
+        self.words = open("words.txt").read()
+
+    def predict(self, query_params):
+        return GREETING + self.words + os.environ["WHO"] + query_params["mark"]
+"""
+    spec = write_project(tmp_path / "project", source, predictor={"env": {"WHO": "you"}, "python_path": "lib"})
+    (tmp_path / "project" / "lib").mkdir()
+    (tmp_path / "project" / "lib" / "helper.py").write_text("GREETING = 'hello '")
+    (tmp_path / "project" / "words.txt").write_text("to ")
+    api = machine.deploy(spec, "--port", free_port())
+    answer = post(api.endpoint, params={"mark": "!"})
+    assert (answer.text, answer.headers["content-type"]) == ("hello to you!", "text/plain; charset=utf-8")
+
+
+def test_results_are_sent_as_cortex_sends_them_and_post_predict_runs_afterwards(machine: Machine, tmp_path):
+    source = f"""
+from starlette.responses import Response
+
+class PythonPredictor:
+    def __init__(self, config):
+        pass
+
+    def predict(self, payload):
+        kinds = {{"bytes": b"12", "text": "12", "json": [1, {{"a": None}}], "response": Response("no", 418)}}
+        if payload["kind"] == "error":
+            raise ValueError("the reason is in the log")
+        return kinds[payload["kind"]]
+
+    def post_predict(self, response, payload):
+        with open({str(tmp_path / "seen")!r}, "a") as file:
+            file.write(payload["kind"] + " ")
+"""
+    api = machine.deploy(write_project(tmp_path / "project", source), "--port", free_port())
+    endpoint = api.endpoint
+
+    def answer(kind):
+        got = post(endpoint, json={"kind": kind})
+        return got.status_code, got.headers.get("content-type", "").split(";")[0], got.text
+
+    assert answer("bytes") == (200, "application/octet-stream", "12")
+    assert answer("text") == (200, "text/plain", "12")
+    assert answer("json") == (200, "application/json", '[1,{"a":null}]')
+    assert answer("response")[0::2] == (418, "no")
+    assert answer("error") == (500, "text/plain", "internal server error")
+    wait_for(lambda: (tmp_path / "seen").read_text().split() == ["bytes", "text", "json", "response"])
+    assert "the reason is in the log" in api.log()
+
+
+def test_requests_over_max_replica_concurrency_get_503(machine: Machine, tmp_path):
+    source = "import time\nclass PythonPredictor:\n    def __init__(self, config): pass\n"
+    source += "    def predict(self, payload):\n        time.sleep(1.5)\n        return 1\n"
+    spec = write_project(
+        tmp_path / "project",
+        source,
+        predictor={"processes_per_replica": 2, "threads_per_process": 4},
+        autoscaling={"max_replica_concurrency": 3, "target_replica_concurrency": 3},
+    )
+    endpoint = machine.deploy(spec, "--port", free_port()).endpoint
+    codes: list[int] = []
+    clients = [threading.Thread(target=lambda: codes.append(post(endpoint, json={}).status_code)) for _ in range(3)]
+    for client in clients:
+        client.start()
+    time.sleep(0.7)
+    refused = post(endpoint, json={})
+    for client in clients:
+        client.join()
+    assert codes == [200, 200, 200]
+    assert refused.status_code == 503
+    assert "max_replica_concurrency=3" in refused.json()["error"]
+    assert "retry-after" in refused.headers
+    assert post(endpoint, json={}).status_code == 200
+
+
+def test_server_side_batching_and_several_models_of_one_api(machine: Machine, model, tmp_path):
+    source = """
+import numpy as np
+
+class TensorFlowPredictor:
+    def __init__(self, tensorflow_client, config):
+        self.client = tensorflow_client
+
+    def predict(self, payload):
+        image = np.full((1, 224, 224, 3), payload["grey"], np.uint8)
+        output = self.client.predict({"input": image}, payload["model"])["output"]
+        return int(np.argmax(output))
+"""
+    predictor = {
+        "type": "tensorflow",
+        "models": {"paths": [{"name": name, "model_path": str(model)} for name in ("one", "two")]},
+        "threads_per_process": 8,
+        "server_side_batching": {"max_batch_size": 4, "batch_interval": "50ms"},
+    }
+    spec = write_project(tmp_path / "project", source, predictor=predictor)
+    endpoint = machine.deploy(spec, "--port", free_port(), "--engine", "openvino").endpoint
+    answers: dict[tuple[str, int], int] = {}
+
+    def ask(name: str, grey: int) -> None:
+        answers[name, grey] = post(endpoint, json={"model": name, "grey": grey}).json()
+
+    clients = [threading.Thread(target=ask, args=(name, grey)) for name in ("one", "two") for grey in (0, 99, 200, 255)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    assert len(answers) == 8
+    for grey in (0, 99, 200, 255):
+        assert answers["one", grey] == answers["two", grey]
+    assert post(endpoint, json={"model": "three", "grey": 0}).status_code == 500

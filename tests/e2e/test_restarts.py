@@ -1,0 +1,54 @@
+import json
+import time
+
+import psutil
+import requests
+
+from tests.conftest import REPOSITORY, Machine, free_port, post, wait_for
+from tests.projects import ECHO, repository_spec, write_project
+
+SAMPLE = json.loads((REPOSITORY / "sample.json").read_text())
+
+
+def healthy(endpoint: str) -> bool:
+    try:
+        return requests.get(f"{endpoint}/healthz", timeout=5).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+def test_a_killed_worker_is_started_again(machine: Machine, tmp_path):
+    api = machine.deploy(write_project(tmp_path / "project", ECHO), "--port", free_port())
+    endpoint, killed = api.endpoint, api.row()["processes"]["worker 0"]
+    psutil.Process(killed).kill()
+    wait_for(lambda: api.row()["processes"].get("worker 0") not in (None, killed))
+    assert post(endpoint, json={"a": 1}).json()["payload"] == {"a": 1}
+    assert api.row()["restarts"] == 1
+    assert "ended with code -9" in api.log()
+
+
+def test_a_killed_supervisor_takes_its_processes_along_and_deploy_starts_afresh(machine: Machine, tmp_path):
+    spec = write_project(tmp_path / "project", ECHO)
+    port = free_port()
+    api = machine.deploy(spec, "--port", port)
+    worker = psutil.Process(api.row()["processes"]["worker 0"])
+    worker.parent().kill()
+    worker.wait(10)
+    assert "dead" in api.row()["status"]
+    again = machine.deploy(spec, "--port", port)
+    assert again.endpoint == f"http://127.0.0.1:{port}"
+    assert post(again.endpoint, json={}).status_code == 200
+
+
+def test_a_killed_model_server_is_started_again_and_no_answer_is_wrong(machine: Machine, model, tmp_path):
+    spec = repository_spec(tmp_path / "project", REPOSITORY, model)
+    api = machine.deploy(spec, "--port", free_port(), "--engine", "openvino")
+    endpoint = api.endpoint
+    assert post(endpoint, json=SAMPLE).json()[0] == "Egyptian_cat"
+    psutil.Process(api.row()["processes"]["model server"]).kill()
+    while (answer := post(endpoint, json=SAMPLE)).status_code != 200:
+        assert answer.status_code == 503, answer.text
+        assert "retry-after" in answer.headers
+        time.sleep(0.2)
+    assert answer.json()[0] == "Egyptian_cat"
+    wait_for(lambda: healthy(endpoint))
