@@ -86,6 +86,7 @@ def model() -> Path:
     """The CPU build of the real weights; made on the first run, kept for later ones."""
     done = run([sys.executable, "-m", "visionserve.cli", "export", "cpu", "--output", str(MODEL / "1")], timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert (MODEL / "1" / "saved_model.pb").is_file()
     return MODEL
 
 

@@ -100,3 +100,7 @@ def cpu(file: Path | None, output: Path, sample: Path, force: bool) -> None:
     click.echo(f"{sample}, equal to Keras's answer within {exported.difference:.1e}:")
     for label, probability in exported.labels:
         click.echo(f"  {probability:.3f}  {label}")
+
+
+if __name__ == "__main__":
+    main()
