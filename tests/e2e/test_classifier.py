@@ -92,8 +92,8 @@ def test_a_turned_photograph_is_turned_back_by_its_exif_mark(classifier: Deploye
 
 WRONG = [
     ({"data": b"{"}, "is not JSON"),
-    ({"json": {}}, "img"),
-    ({"json": [1, 2]}, ""),
+    ({"json": {}}, 'has no "img", "imgs" or "url"'),
+    ({"json": [1, 2]}, "the payload is a list"),
     ({"json": {"img": "***"}}, "img is not"),
     ({"json": {"img": base64.b64encode(b"no image").decode()}}, "img is not an image"),
     ({"json": {"imgs": []}}, "imgs is an empty list"),

@@ -1,7 +1,6 @@
 import json
 import sys
 import time
-from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import click
 
 from visionserve import __version__
 from visionserve.commands import SentenceGroup
-from visionserve.errors import DeploymentError, UsageError, VisionserveError
+from visionserve.errors import DeploymentError, UsageError
 
 # Imports of the runtime stay inside the commands: --help and mistyped options answer at once.
 
@@ -228,14 +227,11 @@ def _stay(names: list[str]) -> None:
             click.echo(line, nl=False)
     except KeyboardInterrupt:
         for name in names:
-            _quietly(lambda name=name: delete_api(name, store))  # type: ignore[misc]
-
-
-def _quietly(action: Callable[[], None]) -> None:
-    try:
-        action()
-    except VisionserveError as error:
-        click.echo(str(error), err=True)
+            # One that another command has deleted must not keep the others running.
+            try:
+                delete_api(name, store)
+            except DeploymentError as error:
+                click.echo(f"Error: {error}", err=True)
 
 
 if __name__ == "__main__":
