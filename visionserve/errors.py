@@ -30,8 +30,20 @@ class ModelError(VisionserveError):
     """A model folder that is missing, not a SavedModel, or refused by the engine."""
 
 
+class InvalidInputError(VisionserveError):
+    """Inputs that the model does not take: a wrong name, dtype, shape or signature."""
+
+    status = 400
+
+
+class NotFoundError(VisionserveError):
+    """A model or a version of it that is not served here."""
+
+    status = 404
+
+
 class InferenceError(VisionserveError):
-    """The model refused the request or the engine failed on it."""
+    """The engine failed on a request that it should have answered."""
 
 
 class OverloadedError(VisionserveError):

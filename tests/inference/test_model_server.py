@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import free_port
 from tests.photos import encoded, photographs
-from visionserve.errors import InferenceError, ModelUnavailableError, UsageError
+from visionserve.errors import InvalidInputError, ModelUnavailableError, UsageError
 from visionserve.inference.client import ServingClient
 from visionserve.vision.pixels import to_input
 
@@ -83,7 +83,7 @@ def test_our_client_has_the_interface_of_cortex(address):
     assert client.available()
     with pytest.raises(UsageError, match="one of resnet50, twin"):
         client.predict({"input": CAT})
-    with pytest.raises(InferenceError, match="is uint8, not int64"):
+    with pytest.raises(InvalidInputError, match="is uint8, not int64"):
         client.predict({"input": CAT.astype(int)}, "twin")
     client.close()
 

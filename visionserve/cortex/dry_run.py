@@ -11,13 +11,17 @@ from visionserve.cortex.responses import response_of
 from visionserve.cortex.spec.api import ApiSpec
 from visionserve.errors import UsageError
 from visionserve.inference.client import DirectClient
-from visionserve.inference.served_model import ServedModel
+from visionserve.inference.repository import Repository
 
 
 def dry_run(spec: ApiSpec, data: bytes, content_type: str, engine: str) -> Response:
     """What a POST of `data` would be answered, from the spec's predictor and models loaded in this process."""
     models, _ = local_models(spec, engine, on_cpu=True)
-    client = DirectClient({model.name: ServedModel(model) for model in models}) if models else None
+    client = None
+    if models:
+        repository = Repository(models)
+        repository.load()
+        client = DirectClient(repository)
     enter_project(spec)
     predictor = Predictor(spec, client)
     scope: dict[str, Any] = {

@@ -14,9 +14,16 @@ from ovmsclient.tfs_compat.protos.tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from visionserve.errors import InferenceError, ModelUnavailableError, OverloadedError, UsageError
+from visionserve.errors import (
+    InferenceError,
+    InvalidInputError,
+    ModelUnavailableError,
+    NotFoundError,
+    OverloadedError,
+    UsageError,
+)
 from visionserve.inference import tensors
-from visionserve.inference.served_model import ServedModel
+from visionserve.inference.repository import Repository
 
 Signatures = dict[str, dict[str, Any]]
 
@@ -50,14 +57,15 @@ class ServingClient:
     ) -> dict[str, np.ndarray]:
         """model_input: input name -> array [N, ...]; gives output name -> array [N, ...].
 
-        Raises InferenceError when the model refuses, ModelUnavailableError when no server answers within the time-out,
-        OverloadedError when its queue is full.
+        Raises InvalidInputError and NotFoundError when the server refuses, InferenceError when the model fails,
+        ModelUnavailableError when no server answers within the time-out, OverloadedError when its queue is full.
         """
         name = pick_model(self._models, model_name)
         request = predict_pb2.PredictRequest()
         request.model_spec.name = name
         request.model_spec.signature_name = self._models[name]
-        set_version(request.model_spec, model_version)
+        if (version := version_number(model_version)) is not None:
+            request.model_spec.version.value = version
         for key, value in model_input.items():
             request.inputs[key].CopyFrom(tensors.request_tensor(np.asarray(value)))
         try:
@@ -117,19 +125,17 @@ class ServingClient:
 class DirectClient:
     """The same interface on models loaded in this process, with no server between."""
 
-    def __init__(self, models: Mapping[str, ServedModel]) -> None:
-        self._models = models
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
 
     def predict(
         self, model_input: Mapping[str, Any], model_name: str | None = None, model_version: str = "latest"
     ) -> dict[str, np.ndarray]:
-        """As ServingClient.predict; raises InferenceError where the input does not fit the signature."""
-        model = self._models[pick_model(self._models, model_name)]
-        inputs = {name: np.asarray(value) for name, value in model_input.items()}
-        try:
-            model.check(inputs)
-        except ValueError as error:
-            raise InferenceError(str(error)) from error
+        """As ServingClient.predict."""
+        name = pick_model(self._repository.names, model_name)
+        model = self._repository.find(name, version_number(model_version))
+        inputs = {key: np.asarray(value) for key, value in model_input.items()}
+        model.signature().check(inputs)
         return model.engine.infer(inputs)
 
 
@@ -143,12 +149,13 @@ def pick_model(names: Iterable[str], wanted: str | None) -> str:
     return wanted
 
 
-def set_version(spec: Any, version: str) -> None:
+def version_number(version: str) -> int | None:
+    """None for the latest. Raises UsageError."""
     if version in ("latest", "highest"):
-        return
+        return None
     if not version.isdecimal():
         raise UsageError(f"model_version {version!r} is not a number, 'latest' or 'highest'.")
-    spec.version.value = int(version)
+    return int(version)
 
 
 def _translated(error: grpc.RpcError) -> Exception:
@@ -159,4 +166,8 @@ def _translated(error: grpc.RpcError) -> Exception:
         return ModelUnavailableError("The model server did not answer in time.")
     if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
         return OverloadedError(f"The model server is full: {details}")
-    return InferenceError(f"The model refused the request: {details}")
+    if code == grpc.StatusCode.INVALID_ARGUMENT:
+        return InvalidInputError(f"The model refused the request: {details}")
+    if code == grpc.StatusCode.NOT_FOUND:
+        return NotFoundError(details)
+    return InferenceError(f"The model failed on the request: {details}")

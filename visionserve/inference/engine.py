@@ -4,6 +4,8 @@ from typing import Protocol
 
 import numpy as np
 
+from visionserve.errors import InvalidInputError
+
 Arrays = Mapping[str, np.ndarray]
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -22,16 +24,39 @@ class TensorSpec:
         )
 
 
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes and gives under one signature key."""
+
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+    def check(self, inputs: Arrays) -> None:
+        """Raises InvalidInputError, one sentence, where inputs do not fit."""
+        if inputs.keys() != self.inputs.keys():
+            raise InvalidInputError(f"The model takes the inputs {sorted(self.inputs)}, not {sorted(inputs)}.")
+        rows = set()
+        for name, spec in self.inputs.items():
+            array = inputs[name]
+            if array.dtype != spec.dtype:
+                raise InvalidInputError(f"Input {name} is {spec.dtype}, not {array.dtype}.")
+            if not spec.accepts(array):
+                raise InvalidInputError(f"Input {name} has the shape {list(spec.shape)}, not {list(array.shape)}.")
+            if array.ndim:
+                rows.add(array.shape[0])
+        if len(rows) > 1 or 0 in rows:
+            raise InvalidInputError(f"The inputs need one batch size of at least 1, not {sorted(rows)}.")
+
+
 class Engine(Protocol):
     """Runs one signature of one model build. `infer` may be called from `slots` threads at once."""
 
     name: str
     signature_key: str
     slots: int
-    inputs: dict[str, TensorSpec]
-    outputs: dict[str, TensorSpec]
+    signature: Signature
 
     def infer(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """inputs: name -> array [N, ...] as in `self.inputs`; gives name -> array [N, ...]."""
+        """inputs: name -> array [N, ...] as the signature wants them; gives name -> array [N, ...]."""
 
     def close(self) -> None: ...

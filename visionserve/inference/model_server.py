@@ -12,8 +12,9 @@ from ovmsclient.tfs_compat.protos.tensorflow_serving.apis import (
 from pydantic import BaseModel
 
 from visionserve.errors import VisionserveError
-from visionserve.inference.prediction_service import Models, ModelService, PredictionService
-from visionserve.inference.served_model import ModelSettings, ServedModel
+from visionserve.inference.prediction_service import ModelService, PredictionService
+from visionserve.inference.repository import Repository
+from visionserve.inference.served_model import ModelSettings
 from visionserve.inference.tensors import MAX_TENSOR_BYTES
 from visionserve.lifeline import Lifeline
 
@@ -28,10 +29,8 @@ class ServerSettings(BaseModel):
 
 async def serve(settings: ServerSettings, lifeline: Lifeline) -> None:
     """Loads the models, then serves them until SIGTERM or SIGINT; calls in flight are answered."""
-    served = {}
-    for model_settings in settings.models:
-        served[model_settings.name] = model = ServedModel(model_settings)
-        model.warm_up()
+    repository = Repository(settings.models)
+    repository.load()
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", MAX_TENSOR_BYTES),
@@ -39,21 +38,19 @@ async def serve(settings: ServerSettings, lifeline: Lifeline) -> None:
             ("grpc.so_reuseport", 0),
         ]
     )
-    models = Models(served)
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(models), server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(models), server)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(repository), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(repository), server)
     server.add_insecure_port(settings.address)
     await server.start()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    engines = sorted({model.engine.name for model in served.values()})
-    print(f"serving {', '.join(served)} with {', '.join(engines)} on {settings.address}", flush=True)
+    engines = sorted({model.engine for model in settings.models})
+    print(f"serving {', '.join(repository.names)} with {', '.join(engines)} on {settings.address}", flush=True)
     lifeline.ready()
     await stop.wait()
     await server.stop(settings.grace)
-    for model in served.values():
-        model.close()
+    repository.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

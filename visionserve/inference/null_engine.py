@@ -1,6 +1,6 @@
 import numpy as np
 
-from visionserve.inference.engine import DEFAULT_SIGNATURE, Arrays, TensorSpec
+from visionserve.inference.engine import DEFAULT_SIGNATURE, Arrays, Signature, TensorSpec
 
 
 class NullEngine:
@@ -11,8 +11,10 @@ class NullEngine:
     slots = 1
 
     def __init__(self) -> None:
-        self.inputs = {"input": TensorSpec(np.dtype(np.uint8), (-1, 224, 224, 3))}
-        self.outputs = {"output": TensorSpec(np.dtype(np.float32), (-1, 1000))}
+        self.signature = Signature(
+            {"input": TensorSpec(np.dtype(np.uint8), (-1, 224, 224, 3))},
+            {"output": TensorSpec(np.dtype(np.float32), (-1, 1000))},
+        )
 
     def infer(self, inputs: Arrays) -> dict[str, np.ndarray]:
         return {"output": np.full((len(inputs["input"]), 1000), 1e-3, np.float32)}

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 
 from visionserve.errors import InferenceError, ModelError
-from visionserve.inference.engine import DEFAULT_SIGNATURE, Arrays, TensorSpec
+from visionserve.inference.engine import DEFAULT_SIGNATURE, Arrays, Signature, TensorSpec
 
 
 class OpenVinoEngine:
@@ -32,8 +32,10 @@ class OpenVinoEngine:
             )
         except RuntimeError as error:
             raise ModelError(f"OpenVINO cannot load {folder}: {str(error).strip().splitlines()[-1]}") from error
-        self.inputs = {port.get_any_name(): _spec(port) for port in self._model.inputs}
-        self.outputs = {port.get_any_name(): _spec(port) for port in self._model.outputs}
+        self.signature = Signature(
+            {port.get_any_name(): _spec(port) for port in self._model.inputs},
+            {port.get_any_name(): _spec(port) for port in self._model.outputs},
+        )
         self._local = threading.local()
 
     def infer(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -44,7 +46,7 @@ class OpenVinoEngine:
             results = request.infer(dict(inputs), share_inputs=True)
         except RuntimeError as error:
             raise InferenceError(f"OpenVINO failed on the batch: {str(error).strip().splitlines()[-1]}") from error
-        return {name: np.array(results[name]) for name in self.outputs}
+        return {name: np.array(results[name]) for name in self.signature.outputs}
 
     def close(self) -> None:
         del self._model

@@ -1,6 +1,8 @@
 """TensorFlow Serving's gRPC services (tensorflow_serving/apis/prediction_service.proto, model_service.proto)."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import grpc
 from ovmsclient.tfs_compat.protos.tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
@@ -12,96 +14,104 @@ from ovmsclient.tfs_compat.protos.tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from visionserve.errors import InferenceError
+from visionserve.errors import (
+    InvalidInputError,
+    ModelUnavailableError,
+    NotFoundError,
+    OverloadedError,
+    VisionserveError,
+)
 from visionserve.inference import tensors
 from visionserve.inference.engine import TensorSpec
+from visionserve.inference.repository import Repository
 from visionserve.inference.served_model import ServedModel
 
-AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+STATES = get_model_status_pb2.ModelVersionStatus.State
+CODES = {
+    InvalidInputError: grpc.StatusCode.INVALID_ARGUMENT,
+    NotFoundError: grpc.StatusCode.NOT_FOUND,
+    OverloadedError: grpc.StatusCode.UNAVAILABLE,
+    ModelUnavailableError: grpc.StatusCode.UNAVAILABLE,
+}
 
 
-class Models:
-    """The loaded models by name. Lookups abort a call with NOT_FOUND, as TensorFlow Serving does."""
+def _errors_as_codes(method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any, Any], Awaitable[Any]]:
+    @functools.wraps(method)
+    async def answer(self: Any, request: Any, context: Any) -> Any:
+        try:
+            return await method(self, request)
+        except VisionserveError as error:
+            await context.abort(CODES.get(type(error), grpc.StatusCode.INTERNAL), str(error))
 
-    def __init__(self, models: Mapping[str, ServedModel]) -> None:
-        self._models = models
-
-    async def find(self, spec, context) -> ServedModel:  # type: ignore[no-untyped-def]
-        model = self._models.get(spec.name)
-        if model is None:
-            await context.abort(
-                grpc.StatusCode.NOT_FOUND,
-                f"Model {spec.name!r} is not served here: ask for one of {', '.join(sorted(self._models))}.",
-            )
-            raise AssertionError("abort raises")
-        # OpenVINO Model Server's clients say 0 for the latest version.
-        if spec.HasField("version") and spec.version.value not in (0, model.version):
-            await context.abort(
-                grpc.StatusCode.NOT_FOUND,
-                f"Version {spec.version.value} of model {spec.name} is not served here: ask for {model.version}.",
-            )
-        return model
+    return answer
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    def __init__(self, models: Models) -> None:
-        self._models = models
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
 
-    async def Predict(self, request, context):  # type: ignore[no-untyped-def]
-        model = await self._models.find(request.model_spec, context)
-        signature = request.model_spec.signature_name
-        if signature and signature != model.engine.signature_key:
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                f"Model {model.name} serves the signature {model.engine.signature_key!r}, not {signature!r}.",
-            )
-        inputs = {}
-        for name, proto in request.inputs.items():
-            try:
-                inputs[name] = tensors.array_of(proto)
-            except ValueError as error:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"Input {name} {error}.")
-        try:
-            outputs = await model.infer(inputs)
-        except ValueError as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except InferenceError as error:
-            await context.abort(grpc.StatusCode.INTERNAL, str(error))
+    @_errors_as_codes
+    async def Predict(self, request):  # type: ignore[no-untyped-def]
+        model = self._repository.find(*_which(request.model_spec))
+        inputs = {name: _input(name, proto) for name, proto in request.inputs.items()}
+        signature_key = request.model_spec.signature_name or model.default_signature
+        outputs = await model.infer(inputs, signature_key)
         response = predict_pb2.PredictResponse()
-        response.model_spec.name = model.name
-        response.model_spec.version.value = model.version
-        response.model_spec.signature_name = model.engine.signature_key
+        _name(response.model_spec, model)
+        response.model_spec.signature_name = signature_key
         wanted = set(request.output_filter)
         for name, array in outputs.items():
             if not wanted or name in wanted:
                 response.outputs[name].CopyFrom(tensors.response_tensor(array))
         return response
 
-    async def GetModelMetadata(self, request, context):  # type: ignore[no-untyped-def]
-        model = await self._models.find(request.model_spec, context)
-        signature = SignatureDef(method_name="tensorflow/serving/predict")
-        for name, spec in model.engine.inputs.items():
-            signature.inputs[name].CopyFrom(_tensor_info(name, spec))
-        for name, spec in model.engine.outputs.items():
-            signature.outputs[name].CopyFrom(_tensor_info(name, spec))
+    @_errors_as_codes
+    async def GetModelMetadata(self, request):  # type: ignore[no-untyped-def]
+        model = self._repository.find(*_which(request.model_spec))
         signatures = get_model_metadata_pb2.SignatureDefMap()
-        signatures.signature_def[model.engine.signature_key].CopyFrom(signature)
+        for key, signature in model.signatures.items():
+            definition = SignatureDef(method_name="tensorflow/serving/predict")
+            for name, spec in signature.inputs.items():
+                definition.inputs[name].CopyFrom(_tensor_info(name, spec))
+            for name, spec in signature.outputs.items():
+                definition.outputs[name].CopyFrom(_tensor_info(name, spec))
+            signatures.signature_def[key].CopyFrom(definition)
         response = get_model_metadata_pb2.GetModelMetadataResponse()
-        response.model_spec.name = model.name
-        response.model_spec.version.value = model.version
+        _name(response.model_spec, model)
         response.metadata["signature_def"].Pack(signatures)
         return response
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    def __init__(self, models: Models) -> None:
-        self._models = models
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
 
-    async def GetModelStatus(self, request, context):  # type: ignore[no-untyped-def]
-        model = await self._models.find(request.model_spec, context)
+    @_errors_as_codes
+    async def GetModelStatus(self, request):  # type: ignore[no-untyped-def]
+        statuses = self._repository.statuses(*_which(request.model_spec))
         response = get_model_status_pb2.GetModelStatusResponse()
-        response.model_version_status.add(version=model.version, state=AVAILABLE)
+        for status in statuses:
+            row = response.model_version_status.add(version=status.version, state=STATES.Value(status.state))
+            row.status.error_message = status.error
         return response
+
+
+def _which(spec) -> tuple[str, int | None, str]:  # type: ignore[no-untyped-def]
+    # OpenVINO Model Server's clients say 0 for the latest version.
+    version = spec.version.value if spec.HasField("version") else 0
+    return spec.name, version or None, spec.version_label
+
+
+def _input(name: str, proto):  # type: ignore[no-untyped-def]
+    try:
+        return tensors.array_of(proto)
+    except ValueError as error:
+        raise InvalidInputError(f"Input {name} {error}.") from error
+
+
+def _name(spec, model: ServedModel) -> None:  # type: ignore[no-untyped-def]
+    spec.name = model.name
+    spec.version.value = model.version
 
 
 def _tensor_info(name: str, spec: TensorSpec) -> TensorInfo:

@@ -1,14 +1,14 @@
-from collections.abc import Mapping
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel
 
+from visionserve.errors import InvalidInputError
 from visionserve.inference.batcher import Batcher
-from visionserve.inference.engine import DEFAULT_SIGNATURE, Arrays
+from visionserve.inference.engine import DEFAULT_SIGNATURE, Arrays, Signature
 from visionserve.inference.engines import load_engine
-from visionserve.inference.saved_model import find_version
 
 
 class ModelSettings(BaseModel):
@@ -24,48 +24,59 @@ class ModelSettings(BaseModel):
 
 
 class ServedModel:
-    """A loaded version of a model, its engine warmed up, behind a batcher."""
+    """One loaded version of a model, its engine warmed up, behind a batcher. To be used on one event loop."""
 
-    def __init__(self, settings: ModelSettings) -> None:
+    def __init__(self, settings: ModelSettings, version: int, folder: Path) -> None:
+        """`folder`: the version's own folder. Takes seconds. Raises ModelError when it does not load."""
         self.name = settings.name
-        self.version, folder = (1, settings.path) if settings.engine == "null" else find_version(settings.path)
+        self.version = version
         self.engine = load_engine(settings.engine, folder, settings.signature_key, settings.threads)
+        self.default_signature = self.engine.signature_key
+        self.signatures: dict[str, Signature] = {self.engine.signature_key: self.engine.signature}
         self._executor = ThreadPoolExecutor(self.engine.slots, thread_name_prefix=f"engine-{self.name}")
         self._batcher = Batcher(self.engine, self._executor, settings.max_batch_size, settings.batch_interval)
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._warm_up()
 
-    def warm_up(self) -> None:
-        """One inference of a batch of one, so that the first request does not pay for lazy set-up."""
-        inputs = {}
-        for name, spec in self.engine.inputs.items():
-            if spec.dtype.kind in "OSU":
-                return
-            inputs[name] = np.zeros([1 if size == -1 else size for size in spec.shape], spec.dtype)
-        self._executor.submit(self.engine.infer, inputs).result()
+    async def infer(self, inputs: Arrays, signature_key: str = "") -> dict[str, np.ndarray]:
+        """inputs: name -> array [N, ...], gives name -> array [N, ...]; `signature_key`: "" for the default one.
 
-    def check(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Raises ValueError, one sentence, where inputs do not fit the signature."""
-        wanted = self.engine.inputs
-        if inputs.keys() != wanted.keys():
-            raise ValueError(f"Model {self.name} takes the inputs {sorted(wanted)}, not {sorted(inputs)}.")
-        rows = set()
-        for name, spec in wanted.items():
-            array = inputs[name]
-            if array.dtype != spec.dtype:
-                raise ValueError(f"Input {name} of model {self.name} is {spec.dtype}, not {array.dtype}.")
-            if not spec.accepts(array):
-                raise ValueError(
-                    f"Input {name} of model {self.name} has the shape {list(spec.shape)}, not {list(array.shape)}."
-                )
-            if array.ndim:
-                rows.add(array.shape[0])
-        if len(rows) > 1 or 0 in rows:
-            raise ValueError(f"The inputs of model {self.name} need one batch size of at least 1, not {sorted(rows)}.")
+        Raises InvalidInputError where they do not fit, InferenceError from the engine.
+        """
+        self.signature(signature_key).check(inputs)
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            return await self._batcher.infer(inputs)
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
 
-    async def infer(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """inputs: name -> array [N, ...]. Raises ValueError where they do not fit, InferenceError from the engine."""
-        self.check(inputs)
-        return await self._batcher.infer(inputs)
+    def signature(self, key: str = "") -> Signature:
+        """Raises InvalidInputError for a key that the model does not have."""
+        key = key or self.default_signature
+        if key not in self.signatures:
+            known = ", ".join(sorted(self.signatures))
+            raise InvalidInputError(f"Model {self.name} has no signature {key!r}: ask for one of {known}.")
+        return self.signatures[key]
+
+    async def retire(self) -> None:
+        """Waits for the requests in flight, then closes. Nobody may find the model any more."""
+        await self._idle.wait()
+        await asyncio.to_thread(self.close)
 
     def close(self) -> None:
         self._executor.shutdown(wait=True)
         self.engine.close()
+
+    def _warm_up(self) -> None:
+        """One inference of a batch of one, so that the first request does not pay for lazy set-up."""
+        inputs = {}
+        for name, spec in self.engine.signature.inputs.items():
+            if spec.dtype.kind in "OSU":
+                return
+            inputs[name] = np.zeros([1 if size == -1 else size for size in spec.shape], spec.dtype)
+        self._executor.submit(self.engine.infer, inputs).result()

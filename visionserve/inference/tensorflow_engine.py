@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from visionserve.errors import InferenceError, ModelError
-from visionserve.inference.engine import Arrays, TensorSpec
+from visionserve.inference.engine import Arrays, Signature, TensorSpec
 
 log = logging.getLogger("visionserve")
 
@@ -40,8 +40,10 @@ class TensorFlowEngine:
                 f"set signature_key to one of {', '.join(sorted(signatures))}."
             )
         self._infer = signatures[signature_key]
-        self.inputs = {name: _spec(spec) for name, spec in self._infer.structured_input_signature[1].items()}
-        self.outputs = {name: _spec(spec) for name, spec in self._infer.structured_outputs.items()}
+        self.signature = Signature(
+            {name: _spec(spec) for name, spec in self._infer.structured_input_signature[1].items()},
+            {name: _spec(spec) for name, spec in self._infer.structured_outputs.items()},
+        )
 
     def infer(self, inputs: Arrays) -> dict[str, np.ndarray]:
         try:
