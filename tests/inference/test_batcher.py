@@ -1,18 +1,22 @@
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from visionserve.errors import InferenceError
+from visionserve.errors import InferenceError, OverloadedError
+from visionserve.inference.batch_limit import AdaptiveBatchLimit
 from visionserve.inference.batcher import Batcher
+from visionserve.inference.engine import Signature, TensorSpec
+
+ROWS = TensorSpec(np.dtype(np.float32), (-1, 1))
 
 
 class SteppedEngine:
     """Doubles numbers, one batch each time the test lets it; a batch with a negative number fails."""
 
     slots = 1
+    signature = Signature({"x": ROWS}, {"y": ROWS})
 
     def __init__(self, free: bool = False) -> None:
         self.batches: list[list[float]] = []
@@ -35,8 +39,11 @@ def number(*values: float) -> dict[str, np.ndarray]:
 
 def run(engine, scenario, **settings):
     async def main():
-        with ThreadPoolExecutor(1) as executor:
-            await scenario(Batcher(engine, executor, **settings))
+        batcher = Batcher(engine, **settings)
+        try:
+            await scenario(batcher)
+        finally:
+            batcher.close()
 
     asyncio.run(asyncio.wait_for(main(), 60))
 
@@ -115,3 +122,78 @@ def test_a_request_whose_client_gave_up_is_not_run():
             await gone
 
     run(engine, scenario, max_batch_size=4)
+
+
+def test_a_request_larger_than_a_batch_runs_as_several_and_comes_back_whole():
+    engine = SteppedEngine(free=True)
+
+    async def scenario(batcher):
+        answer = await batcher.infer(number(*range(10)))
+        assert answer["y"].ravel().tolist() == [2.0 * value for value in range(10)]
+        assert engine.batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+        with pytest.raises(InferenceError, match="negative"):
+            await batcher.infer(number(1, 2, 3, 4, -5))
+
+    run(engine, scenario, max_batch_size=4)
+
+
+def test_a_full_queue_refuses_at_once_and_forgets_those_who_gave_up():
+    engine = SteppedEngine()
+
+    async def scenario(batcher):
+        running = asyncio.create_task(batcher.infer(number(0)))
+        await until(lambda: engine.batches == [[0]])
+        waiting = [asyncio.create_task(batcher.infer(number(value))) for value in (1, 2)]
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError, match="2 requests are waiting"):
+            await batcher.infer(number(3))
+        waiting[0].cancel()
+        await asyncio.sleep(0)
+        last = asyncio.create_task(batcher.infer(number(4)))
+        await asyncio.sleep(0)
+        engine.step(3)
+        assert (await last)["y"].tolist() == [[8]]
+        await asyncio.gather(running, waiting[1])
+
+    run(engine, scenario, max_queue=2)
+
+
+def test_a_model_of_a_fixed_batch_size_is_never_joined():
+    engine = SteppedEngine(free=True)
+    one = TensorSpec(np.dtype(np.float32), (1, 1))
+    engine.signature = Signature({"x": one}, {"y": one})
+
+    async def scenario(batcher):
+        await asyncio.gather(*(batcher.infer(number(value)) for value in range(3)))
+        assert engine.batches == [[0], [1], [2]]
+
+    run(engine, scenario, max_batch_size=4, batch_interval=0.05)
+
+
+def fed(limit: AdaptiveBatchLimit, cost, batches: int) -> set[int]:
+    """The limits seen while `batches` full batches ran, with plenty waiting; cost: rows -> seconds of a batch."""
+    seen = set()
+    for _ in range(batches):
+        limit.observe(limit.rows, cost(limit.rows), waiting=1000)
+        seen.add(limit.rows)
+    return seen
+
+
+def test_the_limit_grows_while_larger_batches_cost_less_per_row():
+    limit = AdaptiveBatchLimit()
+    fed(limit, lambda rows: 0.020 + 0.001 * rows, 100)
+    assert limit.rows == 128
+
+
+def test_the_limit_stays_where_larger_batches_gain_nothing_and_tries_rarely():
+    limit = AdaptiveBatchLimit()
+    tried = fed(limit, lambda rows: 0.040 * rows, 100)
+    assert (limit.rows, tried) == (4, {4, 8})
+    assert fed(limit, lambda rows: 0.040 * rows, 300) == {4}
+
+
+def test_the_limit_does_not_grow_without_requests_to_fill_it():
+    limit = AdaptiveBatchLimit()
+    for _ in range(100):
+        limit.observe(4, 0.02, waiting=7)
+    assert limit.rows == 4

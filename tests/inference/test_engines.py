@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -57,7 +59,7 @@ def test_wrong_engines_and_signatures_are_refused(model):
         choose_engine("onnx")
     with pytest.raises(ModelError, match="serving_default"):
         choose_engine("openvino", signature_key="other")
-    with pytest.raises(ModelError, match="set signature_key to one of serving_default"):
+    with pytest.raises(ModelError, match="set signature_key to one of image_bytes, serving_default"):
         load_engine("tensorflow", find_version(model)[1], "other", available_cores())
 
 
@@ -68,3 +70,13 @@ def test_the_highest_version_folder_is_served(tmp_path):
         (tmp_path / version / "saved_model.pb").touch()
     assert find_version(tmp_path) == (10, tmp_path / "10")
     assert find_version(tmp_path / "2") == (1, tmp_path / "2")
+
+
+def test_on_many_cores_openvino_answers_batches_side_by_side_as_it_answers_one(model):
+    engine = load_engine("openvino", find_version(model)[1], DEFAULT_SIGNATURE, 8)
+    assert engine.slots > 1
+    photos = np.stack([to_input(encoded(square)) for square in crops(8)])
+    with ThreadPoolExecutor(engine.slots) as threads:
+        together = list(threads.map(lambda photo: engine.infer({"input": photo[None]})["output"][0], photos))
+    alone = load("openvino", model).infer({"input": photos})["output"]
+    assert np.abs(np.stack(together) - alone).max() <= 1e-4

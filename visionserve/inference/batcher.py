@@ -1,130 +1,190 @@
 import asyncio
+import threading
+import time
 from collections import deque
-from concurrent.futures import Executor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
 
+from visionserve.errors import InferenceError, OverloadedError
+from visionserve.inference.batch_limit import AdaptiveBatchLimit
 from visionserve.inference.engine import Arrays, Engine
 
-# Larger batches gain nothing on a CPU (docs/measurements.md) and make every request in them wait for the last.
-ADAPTIVE_BATCH_SIZE = 4
+Answer = dict[str, np.ndarray] | Exception
 
 
-@dataclass
+@dataclass(eq=False)
 class _Request:
     inputs: Arrays
     rows: int
     shapes: tuple
-    arrived: float
+    due: float
     answer: asyncio.Future = field(repr=False)
 
 
 class Batcher:
     """Joins requests that arrive while the engine is busy into one inference.
 
-    Without an interval it never waits for company: an idle engine takes what there is. With one, a request waits
-    for more until the batch is full or the interval (seconds) is over. First come, first served; a request whose
-    caller gave up is dropped; when a batch fails, its requests run one by one, so that only the bad one fails.
+    Without an interval it never waits for company: an idle engine takes what there is. With one, a request waits for
+    more until the batch is full or the interval is over. First come, first served; a request whose caller gave up is
+    dropped; when a batch fails, its requests run one by one, so that only the bad one fails. A request of more rows
+    than a batch may have runs as several batches. Models without an open first dimension are never joined or split.
+
+    The engine's own threads take the next batch from the queue themselves, so that the engine does not stand still
+    while the event loop is busy with the answers of the last one.
     """
 
     def __init__(
         self,
         engine: Engine,
-        executor: Executor,
         max_batch_size: int | None = None,
         batch_interval: float = 0.0,
+        max_queue: int = 1024,
+        name: str = "engine",
     ) -> None:
+        """`max_batch_size`: in rows, None to adapt; `batch_interval`: seconds; `max_queue`: waiting requests."""
         self._engine = engine
-        self._executor = executor
-        self._max_rows = max_batch_size or ADAPTIVE_BATCH_SIZE
-        self._interval = batch_interval
+        self._fixed = max_batch_size
+        self._adaptive = AdaptiveBatchLimit()
+        self._batchable = all(spec.shape[:1] == (-1,) for spec in engine.signature.inputs.values())
+        self._interval = batch_interval if self._batchable else 0.0
+        self._max_queue = max_queue
         self._queue: deque[_Request] = deque()
-        self._free = engine.slots
-        self._timer: asyncio.TimerHandle | None = None
-        self._running: set[asyncio.Task] = set()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{name}-{slot}", daemon=True) for slot in range(engine.slots)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     async def infer(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """inputs: name -> array [N, ...] that the engine's signature accepts; gives name -> array [N, ...]."""
-        loop = asyncio.get_running_loop()
-        rows = max((array.shape[0] for array in inputs.values() if array.ndim), default=1)
-        shapes = tuple((name, array.shape[1:]) for name, array in sorted(inputs.items()))
-        request = _Request(inputs, rows, shapes, loop.time(), loop.create_future())
-        self._queue.append(request)
-        self._dispatch()
-        return await request.answer
+        """inputs: name -> array [N, ...] that the engine's signature accepts; gives name -> array [N, ...].
 
-    def _dispatch(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._free:
-            while self._queue and self._queue[0].answer.done():
-                self._queue.popleft()
-            if not self._queue:
-                return
-            batch = self._fitting()
-            due = batch[0].arrived + self._interval
-            if sum(request.rows for request in batch) < self._max_rows and loop.time() < due:
-                if self._timer is None:
-                    self._timer = loop.call_at(due, self._on_timer)
-                return
-            for request in batch:
-                self._queue.remove(request)
-            self._free -= 1
-            task = loop.create_task(self._run(batch))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+        Raises OverloadedError when the queue is full, and what the engine raises.
+        """
+        pieces = self._pieces(inputs)
+        answers = [asyncio.get_running_loop().create_future() for _ in pieces]
+        due = time.monotonic() + self._interval
+        requests = [_request(piece, due, answer) for piece, answer in zip(pieces, answers, strict=True)]
+        with self._changed:
+            if len(self._queue) >= self._max_queue:
+                self._drop_given_up()
+                if len(self._queue) >= self._max_queue:
+                    raise OverloadedError(f"{self._max_queue} requests are waiting for the engine: try again later.")
+            self._queue.extend(requests)
+            self._changed.notify(len(requests))
+        if len(answers) == 1:
+            return await answers[0]
+        try:
+            outputs = await asyncio.gather(*answers)
+        finally:
+            for answer in answers:
+                answer.cancel()
+        return {name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]}
 
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._dispatch()
+    def close(self) -> None:
+        """Answers what is in the queue, then ends the engine's threads."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def _max_rows(self) -> int:
+        return self._fixed or self._adaptive.rows
+
+    def _pieces(self, inputs: Arrays) -> list[Arrays]:
+        rows, limit = _rows(inputs), self._max_rows
+        if rows <= limit or not self._batchable:
+            return [inputs]
+        starts = range(0, rows, limit)
+        return [{name: array[start : start + limit] for name, array in inputs.items()} for start in starts]
+
+    def _work(self) -> None:
+        while batch := self._next_batch():
+            started = time.monotonic()
+            answers = self._answers(batch)
+            seconds = time.monotonic() - started
+            batch[0].answer.get_loop().call_soon_threadsafe(_deliver, batch, answers)
+            with self._changed:
+                waiting = sum(request.rows for request in self._queue)
+                self._adaptive.observe(sum(request.rows for request in batch), seconds, waiting)
+
+    def _next_batch(self) -> list[_Request]:
+        """Waits for the next batch to run; empty when the batcher is closed and its queue is empty."""
+        with self._changed:
+            while True:
+                self._drop_given_up()
+                if not self._queue:
+                    if self._closed:
+                        return []
+                    self._changed.wait()
+                    continue
+                batch = self._fitting()
+                left = batch[0].due - time.monotonic()
+                if left <= 0 or self._closed or sum(request.rows for request in batch) >= self._max_rows:
+                    for _ in batch:
+                        self._queue.popleft()
+                    return batch
+                self._changed.wait(left)
+
+    def _drop_given_up(self) -> None:
+        if any(request.answer.done() for request in self._queue):
+            self._queue = deque(request for request in self._queue if not request.answer.done())
 
     def _fitting(self) -> list[_Request]:
         first = self._queue[0]
         batch, rows = [first], first.rows
         for request in islice(self._queue, 1, None):
-            if request.answer.done():
-                continue
-            if request.shapes != first.shapes or rows + request.rows > self._max_rows:
+            joins = self._batchable and request.shapes == first.shapes
+            if not joins or rows + request.rows > self._max_rows:
                 break
             batch.append(request)
             rows += request.rows
         return batch
 
-    async def _run(self, batch: list[_Request]) -> None:
+    def _answers(self, batch: Sequence[_Request]) -> Sequence[Answer]:
         try:
-            try:
-                answers = await self._infer(batch)
-            except Exception as error:  # noqa: BLE001 - whatever an engine raises belongs to its caller
-                answers = [error] if len(batch) == 1 else [await self._alone(request) for request in batch]
-            for request, answer in zip(batch, answers, strict=True):
-                if request.answer.done():
-                    continue
-                if isinstance(answer, Exception):
-                    request.answer.set_exception(answer)
-                else:
-                    request.answer.set_result(answer)
-        finally:
-            self._free += 1
-            self._dispatch()
+            return self._infer(batch)
+        except Exception as error:  # noqa: BLE001 - whatever an engine raises belongs to its caller
+            if len(batch) == 1:
+                return [error]
+            return [answer for request in batch for answer in self._answers([request])]
 
-    async def _alone(self, request: _Request) -> dict[str, np.ndarray] | Exception:
-        try:
-            return (await self._infer([request]))[0]
-        except Exception as error:  # noqa: BLE001 - as above
-            return error
-
-    async def _infer(self, batch: list[_Request]) -> list:
+    def _infer(self, batch: Sequence[_Request]) -> Sequence[Answer]:
         if len(batch) == 1:
-            inputs: Arrays = batch[0].inputs
-        else:
-            inputs = {name: np.concatenate([r.inputs[name] for r in batch]) for name in batch[0].inputs}
-        outputs = await asyncio.get_running_loop().run_in_executor(self._executor, self._engine.infer, inputs)
-        if len(batch) == 1:
-            return [outputs]
+            return [self._engine.infer(batch[0].inputs)]
+        inputs = {name: np.concatenate([request.inputs[name] for request in batch]) for name in batch[0].inputs}
+        outputs = self._engine.infer(inputs)
+        rows = sum(request.rows for request in batch)
+        if any(array.shape[:1] != (rows,) for array in outputs.values()):
+            raise InferenceError(f"The model gives no answer of its own for each of the {rows} rows of a batch.")
         answers, start = [], 0
         for request in batch:
             end = start + request.rows
             answers.append({name: array[start:end] for name, array in outputs.items()})
             start = end
         return answers
+
+
+def _request(inputs: Arrays, due: float, answer: asyncio.Future) -> _Request:
+    shapes = tuple((name, array.shape[1:]) for name, array in sorted(inputs.items()))
+    return _Request(inputs, _rows(inputs), shapes, due, answer)
+
+
+def _rows(inputs: Arrays) -> int:
+    return max((array.shape[0] for array in inputs.values() if array.ndim), default=1)
+
+
+def _deliver(batch: Sequence[_Request], answers: Sequence[Answer]) -> None:
+    for request, answer in zip(batch, answers, strict=True):
+        if request.answer.done():
+            continue
+        if isinstance(answer, Exception):
+            request.answer.set_exception(answer)
+        else:
+            request.answer.set_result(answer)

@@ -1,5 +1,4 @@
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +32,13 @@ class ServedModel:
         self.engine = load_engine(settings.engine, folder, settings.signature_key, settings.threads)
         self.default_signature = self.engine.signature_key
         self.signatures: dict[str, Signature] = {self.engine.signature_key: self.engine.signature}
-        self._executor = ThreadPoolExecutor(self.engine.slots, thread_name_prefix=f"engine-{self.name}")
-        self._batcher = Batcher(self.engine, self._executor, settings.max_batch_size, settings.batch_interval)
+        self._warm_up()
+        self._batcher = Batcher(
+            self.engine, settings.max_batch_size, settings.batch_interval, name=f"engine-{self.name}-{version}"
+        )
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._warm_up()
 
     async def infer(self, inputs: Arrays, signature_key: str = "") -> dict[str, np.ndarray]:
         """inputs: name -> array [N, ...], gives name -> array [N, ...]; `signature_key`: "" for the default one.
@@ -69,7 +69,7 @@ class ServedModel:
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:
-        self._executor.shutdown(wait=True)
+        self._batcher.close()
         self.engine.close()
 
     def _warm_up(self) -> None:
@@ -79,4 +79,4 @@ class ServedModel:
             if spec.dtype.kind in "OSU":
                 return
             inputs[name] = np.zeros([1 if size == -1 else size for size in spec.shape], spec.dtype)
-        self._executor.submit(self.engine.infer, inputs).result()
+        self.engine.infer(inputs)
