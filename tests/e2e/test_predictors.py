@@ -1,5 +1,7 @@
+import socket
 import threading
 import time
+from urllib.parse import urlsplit
 
 from tests.conftest import Machine, free_port, post, wait_for
 from tests.projects import write_project
@@ -120,3 +122,43 @@ class TensorFlowPredictor:
     for grey in (0, 99, 200, 255):
         assert answers["one", grey] == answers["two", grey]
     assert post(endpoint, json={"model": "three", "grey": 0}).status_code == 500
+
+
+def test_a_request_whose_client_gave_up_while_it_waited_is_not_predicted(machine: Machine, tmp_path):
+    source = f"""
+import pathlib, time
+
+class PythonPredictor:
+    def __init__(self, config):
+        pass
+
+    def predict(self, payload):
+        with open({str(tmp_path / "calls")!r}, "a") as file:
+            file.write(payload["name"] + " ")
+        while payload["name"] == "first" and not pathlib.Path({str(tmp_path / "go")!r}).exists():
+            time.sleep(0.01)
+        return payload["name"]
+"""
+    spec = write_project(tmp_path / "project", source, predictor={"threads_per_process": 1})
+    api = machine.deploy(spec, "--port", free_port())
+    endpoint, answers = api.endpoint, []
+    threads = [
+        threading.Thread(target=lambda name=name: answers.append(post(endpoint, json={"name": name}).text))
+        for name in ("first", "last")
+    ]
+    threads[0].start()
+    wait_for((tmp_path / "calls").exists)
+    with socket.create_connection(urlsplit(endpoint).netloc.split(":")) as client:
+        body = b'{"name": "gone"}'
+        client.sendall(
+            b"POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n" + body
+        )
+        wait_for(lambda: api.row()["in_flight"] == 2)
+    wait_for(lambda: api.row()["in_flight"] == 1)
+    threads[1].start()
+    wait_for(lambda: api.row()["in_flight"] == 2)
+    (tmp_path / "go").touch()
+    for thread in threads:
+        thread.join(60)
+    assert answers == ["first", "last"]
+    assert (tmp_path / "calls").read_text().split() == ["first", "last"]

@@ -42,6 +42,7 @@ class ApiApp:
         self._slot = slot
         self._limit = run.spec.autoscaling.max_replica_concurrency
         self._threads = ThreadPoolExecutor(run.spec.predictor.threads_per_process, thread_name_prefix="predict")
+        self._working = 0
         self._metrics = metrics.WorkerMetrics()
         self._page = resources.files("visionserve.cortex").joinpath("page.html").read_text()
 
@@ -61,8 +62,7 @@ class ApiApp:
         self._metrics.in_flight.inc()
         try:
             body = await payload.read_body(request)
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._answer, request, body)
+            return await self._answer_in_thread(request, body)
         finally:
             self._in_flight.add(self._slot, -1)
             self._metrics.in_flight.dec()
@@ -92,6 +92,23 @@ class ApiApp:
     async def metrics(self, request: Request) -> Response:
         text, content_type = await asyncio.to_thread(metrics.exposition, self._run.metrics)
         return Response(text, headers={"content-type": content_type})
+
+    async def _answer_in_thread(self, request: Request, body: Any) -> tuple[Response, dict[str, Any] | None]:
+        """Raises ClientDisconnect when the client goes while the request waits for a thread."""
+        work = asyncio.get_running_loop().run_in_executor(self._threads, self._answer, request, body)
+        self._working += 1
+        try:
+            if self._working > self._run.spec.predictor.threads_per_process:
+                gone = asyncio.create_task(_client_gone(request))
+                waits: set[asyncio.Future[Any]] = {work, gone}
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                gone.cancel()
+                if not work.done():
+                    work.cancel()
+                    raise ClientDisconnect
+            return await work
+        finally:
+            self._working -= 1
 
     def _answer(self, request: Request, body: Any) -> tuple[Response, dict[str, Any] | None]:
         parsed = payload.parse(request, body)
@@ -134,6 +151,11 @@ class _PredictEndpoint:
         self._api.observe(response.status_code, time.perf_counter() - started)
         if call is not None:
             self._api.post_predict(call)
+
+
+async def _client_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

@@ -34,6 +34,11 @@ def main() -> None:
 @click.option("--port", type=click.IntRange(1, 65535), help="Instead of the spec's local_port.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--compute", type=click.Choice(["cpu"]), help="Run a GPU or Inferentia spec on the CPU.")
+@click.option(
+    "--tensorflow-serving",
+    metavar="HOST:PORT[/MODEL]",
+    help="Ask a TensorFlow Serving elsewhere over gRPC; MODEL is its name there, else the folder's in model_path.",
+)
 @click.option("--force", is_flag=True, help="Roll the API even where nothing has changed.")
 @click.option("--foreground", is_flag=True, help="Stay, show the logs, and delete the API on Ctrl-C.")
 def deploy(
@@ -43,6 +48,7 @@ def deploy(
     port: int | None,
     host: str,
     compute: str | None,
+    tensorflow_serving: str | None,
     force: bool,
     foreground: bool,
 ) -> None:
@@ -59,7 +65,7 @@ def deploy(
     if port is not None and len(specs) > 1:
         raise UsageError(f"--port fits a file with one API, but {file} has {len(specs)}: set networking.local_port.")
     store = Store()
-    options = DeployOptions(engine, host, port, force, compute == "cpu")
+    options = DeployOptions(engine, host, port, force, compute == "cpu", tensorflow_serving)
     for spec in specs:
         started = time.monotonic()
         outcome = deploy_api(spec, options, store)

@@ -12,10 +12,12 @@ from visionserve.cortex.devices import check_devices
 from visionserve.cortex.digest import digest_of
 from visionserve.cortex.local_models import local_models
 from visionserve.cortex.local_support import local_notes
+from visionserve.cortex.remote_models import RemoteModels, remote_models
 from visionserve.cortex.settings import RunSettings
 from visionserve.cortex.spec.api import ApiSpec
 from visionserve.cortex.store import Deployment, Store
-from visionserve.errors import DeploymentError
+from visionserve.errors import DeploymentError, UsageError
+from visionserve.inference.served_model import ModelSettings
 
 START_TIMEOUT = 300.0
 # The address of a Unix socket holds 108 bytes.
@@ -24,13 +26,17 @@ LONGEST_FOLDER = 80
 
 @dataclass(frozen=True)
 class DeployOptions:
-    """What the command line adds to a spec. `port`: None takes the spec's; `on_cpu`: --compute cpu."""
+    """What the command line adds to a spec. `port`: None takes the spec's; `on_cpu`: --compute cpu.
+
+    `tensorflow_serving`: HOST:PORT[/MODEL] of a server elsewhere, which then runs the models.
+    """
 
     engine: str = "auto"
     host: str = "127.0.0.1"
     port: int | None = None
     force: bool = False
     on_cpu: bool = False
+    tensorflow_serving: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,9 +53,7 @@ def deploy(spec: ApiSpec, options: DeployOptions, store: Store) -> Outcome:
 
     Raises DeploymentError, ModelError or MissingError with the reason.
     """
-    if not options.on_cpu and options.engine != "null":
-        check_devices(spec)
-    models, notes = local_models(spec, options.engine, options.on_cpu)
+    models, remote, notes = _models(spec, options)
     notes = [*local_notes(spec), *notes]
     with store.lock(spec.name):
         previous = store.find(spec.name)
@@ -59,7 +63,7 @@ def deploy(spec: ApiSpec, options: DeployOptions, store: Store) -> Outcome:
         port = options.port or spec.networking.local_port
         if previous is not None and options.port is None and "networking.local_port" not in spec.explicit:
             port = previous.port
-        digest = digest_of(spec, models, options.on_cpu)
+        digest = digest_of(spec, models, options.on_cpu, remote)
         same_place = previous is not None and (previous.host, previous.port) == (options.host, port)
         if previous is not None and previous.digest == digest and same_place and not options.force:
             return Outcome(previous, "unchanged", notes)
@@ -68,8 +72,9 @@ def deploy(spec: ApiSpec, options: DeployOptions, store: Store) -> Outcome:
             id=secrets.token_hex(8),
             spec=spec,
             digest=digest,
-            engine=", ".join(sorted({model.engine for model in models})) or None,
+            engine="TensorFlow Serving" if remote else ", ".join(sorted({model.engine for model in models})) or None,
             models=models,
+            remote=remote,
             host=options.host,
             port=port,
             start_timeout=START_TIMEOUT,
@@ -81,6 +86,17 @@ def deploy(spec: ApiSpec, options: DeployOptions, store: Store) -> Outcome:
         if deployment.port != port:
             notes.append(f"Port {port} is in use: serving on the next free one, {deployment.port}.")
         return Outcome(deployment, "updated" if previous else "created", notes)
+
+
+def _models(spec: ApiSpec, options: DeployOptions) -> tuple[list[ModelSettings], RemoteModels | None, list[str]]:
+    if options.tensorflow_serving is not None:
+        if options.engine != "auto" or options.on_cpu:
+            raise UsageError("--engine and --compute choose what runs the models here; --tensorflow-serving runs them.")
+        return [], remote_models(spec, options.tensorflow_serving), []
+    if not options.on_cpu and options.engine != "null":
+        check_devices(spec)
+    models, notes = local_models(spec, options.engine, options.on_cpu)
+    return models, None, notes
 
 
 def _start(run: RunSettings) -> None:

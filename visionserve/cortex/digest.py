@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from visionserve import __version__
+from visionserve.cortex.remote_models import RemoteModels
 from visionserve.cortex.spec.api import ApiSpec
 from visionserve.inference.served_model import ModelSettings
 
@@ -12,9 +13,9 @@ LARGEST_TEXT = 1 << 20
 SKIPPED_FOLDERS = ("__pycache__", "node_modules")
 
 
-def digest_of(spec: ApiSpec, models: list[ModelSettings], on_cpu: bool) -> str:
+def digest_of(spec: ApiSpec, models: list[ModelSettings], on_cpu: bool, remote: RemoteModels | None = None) -> str:
     """Changes when anything does that a new deployment would run differently."""
-    digest = hashlib.sha256(f"{__version__} {sys.version} {spec.model_dump_json()} {on_cpu}".encode())
+    digest = hashlib.sha256(f"{__version__} {sys.version} {spec.model_dump_json()} {on_cpu} {remote}".encode())
     for path in _project_files(spec.project):
         digest.update(f"{path} ".encode() + hashlib.sha256(path.read_bytes()).digest())
     for model in models:

@@ -17,6 +17,8 @@ from visionserve.lifeline import Lifeline
 log = logging.getLogger("visionserve")
 
 GRACE = 30
+# Seconds for a TensorFlow Serving elsewhere, which runs already or is misnamed.
+REMOTE_TIMEOUT = 20.0
 # How long a kept-alive connection is still answered, with "connection: close", before it is closed under its client.
 FAREWELL = 2.0
 
@@ -70,9 +72,9 @@ def _build(run: RunSettings, slot: int, lifeline: Lifeline):  # type: ignore[no-
 
     enter_project(run.spec)
     client = None
-    if run.models:
-        client = ServingClient(run.model_address, {model.name: model.signature_key for model in run.models})
-        client.wait_until_available(run.start_timeout)
+    if run.signatures:
+        client = ServingClient(run.model_address, run.signatures)
+        client.wait_until_available(REMOTE_TIMEOUT if run.remote else run.start_timeout)
     predictor = Predictor(run.spec, client)
     if "cv2" in sys.modules:
         # The threads of a worker are its concurrency; OpenCV's own would only fight over the same cores.

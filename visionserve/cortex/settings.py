@@ -2,6 +2,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from visionserve.cortex.remote_models import RemoteModels
 from visionserve.cortex.spec.api import ApiSpec
 from visionserve.inference.served_model import ModelSettings
 
@@ -14,6 +15,7 @@ class RunSettings(BaseModel):
     digest: str
     engine: str | None
     models: list[ModelSettings]
+    remote: RemoteModels | None = None
     host: str
     port: int
     start_timeout: float
@@ -30,7 +32,13 @@ class RunSettings(BaseModel):
 
     @property
     def model_address(self) -> str:
-        return f"unix:{self.folder / 'model.sock'}"
+        """Where the workers ask for predictions: the replica's own model server, or the TensorFlow Serving named."""
+        return self.remote.address if self.remote else f"unix:{self.folder / 'model.sock'}"
+
+    @property
+    def signatures(self) -> dict[str, str]:
+        """The signature key of each model that the predictor may ask; empty where it gets no client."""
+        return self.remote.signatures if self.remote else {model.name: model.signature_key for model in self.models}
 
     @property
     def control(self) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 
 from visionserve.errors import InferenceError, OverloadedError
 from visionserve.inference.batch_limit import AdaptiveBatchLimit
+from visionserve.inference.casualties import FATAL, Casualties
 from visionserve.inference.engine import Arrays, Engine
 
 Answer = dict[str, np.ndarray] | Exception
@@ -21,6 +22,8 @@ class _Request:
     rows: int
     shapes: tuple
     due: float
+    id: str
+    alone: bool
     answer: asyncio.Future = field(repr=False)
 
 
@@ -43,6 +46,7 @@ class Batcher:
         batch_interval: float = 0.0,
         max_queue: int = 1024,
         name: str = "engine",
+        casualties: Casualties | None = None,
     ) -> None:
         """`max_batch_size`: in rows, None to adapt; `batch_interval`: seconds; `max_queue`: waiting requests."""
         self._engine = engine
@@ -51,6 +55,7 @@ class Batcher:
         self._batchable = all(spec.shape[:1] == (-1,) for spec in engine.signature.inputs.values())
         self._interval = batch_interval if self._batchable else 0.0
         self._max_queue = max_queue
+        self._casualties = casualties
         self._queue: deque[_Request] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -60,15 +65,22 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
-    async def infer(self, inputs: Arrays) -> dict[str, np.ndarray]:
+    async def infer(self, inputs: Arrays, request_id: str = "") -> dict[str, np.ndarray]:
         """inputs: name -> array [N, ...] that the engine's signature accepts; gives name -> array [N, ...].
 
-        Raises OverloadedError when the queue is full, and what the engine raises.
+        Raises OverloadedError when the queue is full, InferenceError for a request that has ended the engine's
+        process before, and what the engine raises.
         """
+        deaths = self._casualties.deaths(request_id) if self._casualties else 0
+        if deaths >= FATAL:
+            raise InferenceError(f"The engine died {deaths} times with this request; it is not tried again.")
         pieces = self._pieces(inputs)
         answers = [asyncio.get_running_loop().create_future() for _ in pieces]
         due = time.monotonic() + self._interval
-        requests = [_request(piece, due, answer) for piece, answer in zip(pieces, answers, strict=True)]
+        requests = [
+            _Request(piece, _rows(piece), _shapes(piece), due, request_id, deaths > 0, answer)
+            for piece, answer in zip(pieces, answers, strict=True)
+        ]
         with self._changed:
             if len(self._queue) >= self._max_queue:
                 self._drop_given_up()
@@ -105,14 +117,21 @@ class Batcher:
         return [{name: array[start : start + limit] for name, array in inputs.items()} for start in starts]
 
     def _work(self) -> None:
+        page = self._casualties.page() if self._casualties else None
         while batch := self._next_batch():
             started = time.monotonic()
+            if page is not None:
+                page.begin([request.id for request in batch])
             answers = self._answers(batch)
+            if page is not None:
+                page.end()
             seconds = time.monotonic() - started
             batch[0].answer.get_loop().call_soon_threadsafe(_deliver, batch, answers)
             with self._changed:
                 waiting = sum(request.rows for request in self._queue)
                 self._adaptive.observe(sum(request.rows for request in batch), seconds, waiting)
+        if page is not None:
+            page.close()
 
     def _next_batch(self) -> list[_Request]:
         """Waits for the next batch to run; empty when the batcher is closed and its queue is empty."""
@@ -140,7 +159,7 @@ class Batcher:
         first = self._queue[0]
         batch, rows = [first], first.rows
         for request in islice(self._queue, 1, None):
-            joins = self._batchable and request.shapes == first.shapes
+            joins = self._batchable and request.shapes == first.shapes and not (first.alone or request.alone)
             if not joins or rows + request.rows > self._max_rows:
                 break
             batch.append(request)
@@ -171,9 +190,8 @@ class Batcher:
         return answers
 
 
-def _request(inputs: Arrays, due: float, answer: asyncio.Future) -> _Request:
-    shapes = tuple((name, array.shape[1:]) for name, array in sorted(inputs.items()))
-    return _Request(inputs, _rows(inputs), shapes, due, answer)
+def _shapes(inputs: Arrays) -> tuple:
+    return tuple((name, array.shape[1:]) for name, array in sorted(inputs.items()))
 
 
 def _rows(inputs: Arrays) -> int:

@@ -1,5 +1,6 @@
 """Clients with Cortex's TensorFlowClient interface: `predict(model_input, model_name=None, model_version="latest")`."""
 
+import secrets
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,9 +22,17 @@ from visionserve.errors import (
     NotFoundError,
     OverloadedError,
     UsageError,
+    VisionserveError,
 )
 from visionserve.inference import tensors
 from visionserve.inference.repository import Repository
+
+# Seconds to wait for a server that went away in the middle of a request.
+PATIENCE = 15.0
+# gRPC metadata: which request it is, the same each time it is sent.
+REQUEST_ID = "visionserve-request-id"
+# gRPC trailing metadata: the server answered, and asking at once again would not help.
+RETRY_AFTER = "retry-after"
 
 Signatures = dict[str, dict[str, Any]]
 
@@ -32,9 +41,11 @@ class ServingClient:
     """Asks a TensorFlow Serving (or our model server) over gRPC.
 
     `address`: HOST:PORT or unix:PATH; `models`: name -> signature key; `timeout`: seconds for one inference.
+    A server that ends and comes back is asked again: an inference changes nothing, so it may run twice.
     """
 
     def __init__(self, address: str, models: Mapping[str, str], timeout: float = 60.0) -> None:
+        self._address = address
         self._models = models
         self._timeout = timeout
         self._channel = grpc.insecure_channel(
@@ -68,23 +79,26 @@ class ServingClient:
             request.model_spec.version.value = version
         for key, value in model_input.items():
             request.inputs[key].CopyFrom(tensors.request_tensor(np.asarray(value)))
-        try:
-            response = self._prediction.Predict(request, timeout=self._timeout)
-        except grpc.RpcError as error:
-            raise _translated(error) from error
+        response = self._answer(request)
         return {key: tensors.array_of(proto) for key, proto in response.outputs.items()}
 
     def wait_until_available(self, timeout: float) -> None:
-        """Raises ModelUnavailableError when a model is not available after `timeout` seconds."""
+        """Raises ModelUnavailableError when a model is not available after `timeout` seconds, NotFoundError when the
+        server does not know it."""
         deadline = time.monotonic() + timeout
         for name in self._models:
             while not self._available(name, max(0.1, deadline - time.monotonic())):
                 if time.monotonic() > deadline:
-                    raise ModelUnavailableError(f"Model {name} is not available after {timeout:g} s.")
+                    raise ModelUnavailableError(
+                        f"Model {name} is not available at {self._address} after {timeout:g} s."
+                    )
                 time.sleep(0.1)
 
     def available(self, timeout: float = 1.0) -> bool:
-        return all(self._available(name, timeout) for name in self._models)
+        try:
+            return all(self._available(name, timeout) for name in self._models)
+        except NotFoundError:
+            return False
 
     def input_signatures(self) -> Signatures:
         """Model name -> {"signature_key", "input_signatures": {input name -> {"shape", "type"}}}."""
@@ -111,12 +125,34 @@ class ServingClient:
     def close(self) -> None:
         self._channel.close()
 
+    def _answer(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
+        deadline = time.monotonic() + self._timeout
+        metadata = ((REQUEST_ID, secrets.token_hex(8)),)
+        lost: grpc.RpcError | None = None
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                return self._prediction.Predict(request, timeout=left, metadata=metadata, wait_for_ready=bool(lost))
+            except grpc.RpcError as error:
+                if error.code() != grpc.StatusCode.UNAVAILABLE or _refused(error):
+                    # While nobody was there to answer, the reason is the lost server and not the time it took.
+                    late = error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+                    raise _translated(lost if lost and late else error) from error
+                lost = lost or error
+                deadline = min(deadline, time.monotonic() + PATIENCE)
+                # A connection that breaks at once would otherwise be tried in a busy loop.
+                time.sleep(0.05)
+
     def _available(self, name: str, timeout: float) -> bool:
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = name
         try:
             response = self._status.GetModelStatus(request, timeout=timeout)
-        except grpc.RpcError:
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.NOT_FOUND:
+                raise NotFoundError(
+                    f"The server at {self._address} serves no model {name!r}: {error.details()}"
+                ) from error
             return False
         available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
         return any(status.state == available for status in response.model_version_status)
@@ -158,16 +194,22 @@ def version_number(version: str) -> int | None:
     return int(version)
 
 
+def _refused(error: grpc.RpcError) -> bool:
+    return any(key == RETRY_AFTER for key, _ in error.trailing_metadata() or ())
+
+
 def _translated(error: grpc.RpcError) -> Exception:
-    code, details = error.code(), error.details()
-    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-        return ModelUnavailableError(f"The model server does not answer: {details}")
-    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-        return ModelUnavailableError("The model server did not answer in time.")
-    if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return OverloadedError(f"The model server is full: {details}")
-    if code == grpc.StatusCode.INVALID_ARGUMENT:
-        return InvalidInputError(f"The model refused the request: {details}")
-    if code == grpc.StatusCode.NOT_FOUND:
-        return NotFoundError(details)
-    return InferenceError(f"The model failed on the request: {details}")
+    if _refused(error):
+        return OverloadedError(f"The model server is full: {error.details()}")
+    kind, sentence = _SENTENCES.get(error.code(), (InferenceError, "The model failed on the request: {}"))
+    return kind(sentence.format(error.details()))
+
+
+_SENTENCES: dict[grpc.StatusCode, tuple[type[VisionserveError], str]] = {
+    grpc.StatusCode.UNAVAILABLE: (ModelUnavailableError, "The model server does not answer: {}"),
+    grpc.StatusCode.CANCELLED: (ModelUnavailableError, "The model server ended the request: {}"),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (ModelUnavailableError, "The model server did not answer in time: {}"),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (OverloadedError, "The model server is full: {}"),
+    grpc.StatusCode.INVALID_ARGUMENT: (InvalidInputError, "The model refused the request: {}"),
+    grpc.StatusCode.NOT_FOUND: (NotFoundError, "{}"),
+}

@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from visionserve.errors import InvalidInputError
 from visionserve.inference.batcher import Batcher
+from visionserve.inference.casualties import Casualties
 from visionserve.inference.engine import DEFAULT_SIGNATURE, Arrays, Signature
 from visionserve.inference.engines import load_engine
 
@@ -25,7 +26,9 @@ class ModelSettings(BaseModel):
 class ServedModel:
     """One loaded version of a model, its engine warmed up, behind a batcher. To be used on one event loop."""
 
-    def __init__(self, settings: ModelSettings, version: int, folder: Path) -> None:
+    def __init__(
+        self, settings: ModelSettings, version: int, folder: Path, casualties: Casualties | None = None
+    ) -> None:
         """`folder`: the version's own folder. Takes seconds. Raises ModelError when it does not load."""
         self.name = settings.name
         self.version = version
@@ -34,22 +37,27 @@ class ServedModel:
         self.signatures: dict[str, Signature] = {self.engine.signature_key: self.engine.signature}
         self._warm_up()
         self._batcher = Batcher(
-            self.engine, settings.max_batch_size, settings.batch_interval, name=f"engine-{self.name}-{version}"
+            self.engine,
+            settings.max_batch_size,
+            settings.batch_interval,
+            name=f"engine-{self.name}-{version}",
+            casualties=casualties,
         )
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def infer(self, inputs: Arrays, signature_key: str = "") -> dict[str, np.ndarray]:
+    async def infer(self, inputs: Arrays, signature_key: str = "", request_id: str = "") -> dict[str, np.ndarray]:
         """inputs: name -> array [N, ...], gives name -> array [N, ...]; `signature_key`: "" for the default one.
 
-        Raises InvalidInputError where they do not fit, InferenceError from the engine.
+        `request_id`: the same when a request is sent again, "" where that is not known (see Casualties).
+        Raises InvalidInputError where the inputs do not fit, InferenceError from the engine.
         """
         self.signature(signature_key).check(inputs)
         self._in_flight += 1
         self._idle.clear()
         try:
-            return await self._batcher.infer(inputs)
+            return await self._batcher.infer(inputs, request_id)
         finally:
             self._in_flight -= 1
             if not self._in_flight:
