@@ -1,85 +1,103 @@
-"""Images/s through HTTP over the bare engine's, by turns in one run."""
+"""This project, the bare engine and other servers by turns in one run."""
 
+import base64
 import json
-import statistics
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
-from deployment import REPOSITORY, deployed, machine, write_photo
+from cases import CASES, Case
+from competition import Competition, Pace
+from contestants import PeerServer
+from deployment import REPOSITORY, machine, write_photo
+from environments import environment
+from peer_list import PEERS
+from results import CaseResult
+from tables import table
 
-BATCHES = (1, 2, 4, 8)
+from visionserve.files import write_atomically
+
+CHARTS = REPOSITORY / "benchmarks" / "charts"
 
 
 @click.command()
-@click.option("--engine", "engines", multiple=True, default=("openvino", "tensorflow"), show_default=True)
-@click.option("--rounds", default=5, show_default=True, help="Turns of each side.")
+@click.option("--case", "names", multiple=True, type=click.Choice([case.name for case in CASES]), help="Default: all.")
+@click.option("--peer", "peers", multiple=True, type=click.Choice([peer.name for peer in PEERS]), help="Default: all.")
+@click.option("--no-peers", is_flag=True, help="Only the bare engine and this project.")
+@click.option("--rounds", default=5, show_default=True, help="Turns of each contestant.")
 @click.option("--seconds", default=15.0, show_default=True, help="Length of one turn.")
-@click.option("--clients", default=8, show_default=True)
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write every figure here.")
-def main(engines: tuple[str, ...], rounds: int, seconds: float, clients: int, json_file: Path | None) -> None:
-    """Measure what serving costs: HTTP with `throughput_test.py -w 1 -t 8` against the engine alone.
+@click.option("--latency-seconds", default=60.0, show_default=True, help="Length of one turn of the latency case.")
+@click.option("--trial-seconds", default=6.0, show_default=True, help="Length of one trial of a setting.")
+@click.option("--warm-up-seconds", default=3.0, show_default=True, help="Load before each turn.")
+@click.option("--clients", default=8, show_default=True, help="Connections in closed loop.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every figure here, after each round.")
+@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw the result as a PNG here.")
+def main(
+    names: tuple[str, ...],
+    peers: tuple[str, ...],
+    no_peers: bool,
+    json_file: Path | None,
+    picture: Path | None,
+    **pace: Any,
+) -> None:
+    """Measure this project beside the bare engine and other servers.
 
-    The engine alone runs at the batch size that is its best on this machine. Each round is one turn of either.
+    Each round starts, warms, measures and stops every contestant once, in an order that rotates; nothing else runs
+    meanwhile. Peers install into build/peers the first time. Before the rounds each contestant tries its settings
+    and keeps the best. A contestant that fails a single request is void.
+
+    Example: scripts/bench serving --case openvino --peer mosec --json run.json --picture run.png
     """
-    click.echo(f"machine: {machine()}")
-    results = {engine: measure(engine, rounds, seconds, clients) for engine in engines}
-    click.echo(f"\n{'engine':12}{'bare':>8}{'HTTP':>8}{'HTTP/bare: median':>20}{'min':>8}{'max':>8}")
-    for engine, rows in results.items():
-        ratios = [row["http"] / row["bare"] for row in rows]
-        bare, http = (statistics.median(row[side] for row in rows) for side in ("bare", "http"))
-        median = statistics.median(ratios)
-        click.echo(f"{engine:12}{bare:8.2f}{http:8.2f}{median:20.3f}{min(ratios):8.3f}{max(ratios):8.3f}")
-    if json_file is not None:
-        json_file.write_text(json.dumps({"machine": machine(), "clients": clients, "images_per_s": results}, indent=2))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    servers = [] if no_peers else [PeerServer(peer) for peer in PEERS if not peers or peer.name in peers]
+    competition = Competition(servers, Pace(**pace), click.echo)
+    about = {"machine": machine(), **pace}
+    click.echo(f"machine: {about['machine']}")
+    results: dict[str, CaseResult] = {}
+
+    def keep(result: CaseResult) -> None:
+        results[result.case.name] = result
+        if json_file is not None:
+            write_atomically(json_file, json.dumps(as_data(about, results), indent=2).encode())
+
+    with tempfile.TemporaryDirectory() as work:
+        for case in CASES:
+            if not names or case.name in names:
+                keep(competition.run(case, request_body(case, Path(work)), closed_loop_twin(case, results), keep))
+    for result in results.values():
+        click.echo("\n" + "\n".join(table(result)))
+    click.echo(f"\nmachine: {about['machine']}")
+    if picture is not None:
+        draw(as_data(about, results), picture)
 
 
-def measure(engine: str, rounds: int, seconds: float, clients: int) -> list[dict[str, float]]:
-    with tempfile.TemporaryDirectory() as work, deployed(engine) as deployment, BareEngine(engine) as bare:
-        photo = Path(work, "photo.jpg")
-        write_photo(photo)
-        endpoint = deployment.row()["endpoint"]
-        http(photo, endpoint, min(seconds, 5), clients)
-        alone = {size: bare.images_per_s(size, seconds / 2) for size in BATCHES}
-        batch = max(alone, key=lambda size: alone[size])
-        rates = ", ".join(f"{size}: {rate:.2f}" for size, rate in alone.items())
-        click.echo(f"{engine}: images/s alone by batch size {rates}; taking {batch}")
-        rows = []
-        for number in range(rounds):
-            row = {"bare": bare.images_per_s(batch, seconds), "http": http(photo, endpoint, seconds, clients)}
-            click.echo(f"{engine} {number + 1}/{rounds}: bare {row['bare']:.2f}, HTTP {row['http']:.2f} images/s")
-            rows.append(row)
-        return rows
+def as_data(about: dict[str, Any], results: dict[str, CaseResult]) -> dict[str, Any]:
+    return {**about, "cases": {name: result.as_data() for name, result in results.items()}}
 
 
-def http(photo: Path, endpoint: str, seconds: float, clients: int) -> float:
-    with tempfile.NamedTemporaryFile(suffix=".json") as figures:
-        command = [sys.executable, str(REPOSITORY / "throughput_test.py"), "-w", "1", "-t", str(clients)]
-        command += ["-i", str(seconds), "--json", figures.name, str(photo), endpoint]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return json.loads(Path(figures.name).read_text())["inferences_per_s"]
+def closed_loop_twin(case: Case, results: dict[str, CaseResult]) -> CaseResult | None:
+    twins = (r for r in results.values() if r.case.peers and (r.case.engine, r.case.size) == (case.engine, case.size))
+    return next(twins, None) if case.open_loop else None
 
 
-class BareEngine:
-    def __init__(self, engine: str) -> None:
-        command = [sys.executable, str(REPOSITORY / "benchmarks" / "bare_engine.py"), engine]
-        command.append(str(REPOSITORY / "models" / "resnet50"))
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def request_body(case: Case, folder: Path) -> Path:
+    """JSON {"img": base64 of a JPEG} of the case's size."""
+    photo = folder / f"{case.size[0]}x{case.size[1]}.jpg"
+    write_photo(photo, *case.size)
+    body = photo.with_suffix(".json")
+    body.write_text(json.dumps({"img": base64.b64encode(photo.read_bytes()).decode()}))
+    return body
 
-    def __enter__(self) -> "BareEngine":
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        self._process.communicate()
-
-    def images_per_s(self, batch: int, seconds: float) -> float:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(f"{batch} {seconds}\n")
-        self._process.stdin.flush()
-        return float(self._process.stdout.readline())
+def draw(data: dict[str, Any], picture: Path) -> None:
+    programs = environment("charts", CHARTS / "requirements.txt")
+    command = [str(programs / "python"), str(CHARTS / "draw.py"), str(picture)]
+    subprocess.run(command, input=json.dumps(data), text=True, check=True)
+    click.echo(f"picture: {picture}")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def test_the_same_spec_asks_a_stand_in_for_tensorflow_serving_and_finds_it_again
         api = machine.deploy("cortex_cpu.yaml", "--tensorflow-serving", f"127.0.0.1:{port}", "--port", free_port())
         row = api.row()
         assert row["engine"] == "TensorFlow Serving"
-        assert set(row["processes"]) == {"worker 0"}
+        assert set(row["processes"]) == {"worker 0", "worker 1"}
         assert post(api.endpoint, json=SAMPLE).json()[0] == "Egyptian_cat"
         first.kill()
         first.wait()

@@ -126,7 +126,9 @@ def test_model_json_records_what_the_model_was_made_of(exported, weights):
         "parameters": 25_636_712,
     }
     assert manifest.versions.keys() == {"visionserve", "tensorflow", "keras", "python"}
-    assert manifest.signature.inputs[0].shape == [None, 224, 224, 3]
+    default, image_bytes = manifest.signatures
+    assert (default.name, default.inputs[0].shape) == ("serving_default", [None, 224, 224, 3])
+    assert (image_bytes.name, image_bytes.inputs[0].dtype) == ("image_bytes", "string")
     assert (len(manifest.classes), manifest.classes[285]) == (1000, "Egyptian_cat")
     assert manifest.describes(exported[0])
 
@@ -184,6 +186,19 @@ def test_a_model_that_answers_otherwise_than_keras_is_discarded(weights, tmp_pat
     # No real weights make TensorFlow disagree with Keras, so the tolerance is set where nothing passes.
     monkeypatch.setattr(saved_model, "LARGEST_DIFFERENCE", -1.0)
     with pytest.raises(ModelError, match="differ from Keras's by"):
+        saved_model.export_saved_model(weights, tmp_path / "resnet50" / "1", sample_pixels(ROOT / "sample.json"))
+    assert list((tmp_path / "resnet50").iterdir()) == []
+
+
+def test_a_model_that_reads_encoded_images_otherwise_is_discarded(weights, tmp_path, monkeypatch):
+    # As if TensorFlow's decoders did not work: every image is black.
+    def black(image_bytes):
+        import tensorflow
+
+        return tensorflow.zeros([tensorflow.size(image_bytes), 224, 224, 3], tensorflow.uint8)
+
+    monkeypatch.setattr(saved_model, "decode_images", black)
+    with pytest.raises(ModelError, match="for the encoded sample differ by"):
         saved_model.export_saved_model(weights, tmp_path / "resnet50" / "1", sample_pixels(ROOT / "sample.json"))
     assert list((tmp_path / "resnet50").iterdir()) == []
 

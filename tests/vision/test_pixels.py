@@ -1,4 +1,7 @@
 import struct
+import subprocess
+import sys
+import textwrap
 
 import cv2
 import numpy as np
@@ -270,3 +273,37 @@ def test_damaged_images_give_pixels_or_one_sentence(cat, kind):
 )
 def test_a_file_of_endless_small_parts_is_refused(data):
     assert refusal(data) == "is not an image that is read here: it is cut into too many parts"
+
+
+def test_pixels_can_be_written_into_a_row_of_a_batch(cat):
+    batch = np.zeros((3, 224, 224, 3), np.uint8)
+    data = encoded(cat)
+    to_input(data, out=batch[1])
+    assert (batch[1] == to_input(data)).all()
+    assert not batch[[0, 2]].any()
+
+
+def test_without_the_quick_jpeg_decoder_opencv_gives_nearly_the_same_pixels(cat, tmp_path):
+    small, large = tmp_path / "small.jpg", tmp_path / "large.jpg"
+    small.write_bytes(encoded(cat, quality=85))
+    large.write_bytes(encoded(photograph("coffee", LARGE), quality=85))
+    script = """
+        import sys
+        sys.modules["simplejpeg"] = None
+        import numpy as np
+        from visionserve.vision.pixels import to_input
+        for name in sys.argv[1:]:
+            with open(name, "rb") as file:
+                np.save(name + ".npy", to_input(file.read()))
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(small), str(large)], check=True)
+    for path in (small, large):
+        assert difference(to_input(path.read_bytes()), np.load(f"{path}.npy")) < CLOSE
+
+
+@pytest.mark.parametrize("side", [1023, 1024, 1025, 1537, 2047, 2051, 4099])
+def test_a_photograph_has_the_same_pixels_as_jpeg_and_as_png_at_any_size(side):
+    data = encoded(photograph("coffee", (side + 333, side)), "JPEG", quality=95)
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    png = cv2.imencode(".png", decoded, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+    assert difference(to_input(data), to_input(png)) < CLOSE / 2

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from visionserve.cortex.settings import RunSettings
 from visionserve.errors import VisionserveError
@@ -51,13 +52,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _build(run: RunSettings, slot: int, lifeline: Lifeline):  # type: ignore[no-untyped-def]
     import uvicorn
 
+    from visionserve.cortex.acceptor import Acceptor
     from visionserve.cortex.app import ApiApp
     from visionserve.cortex.in_flight import InFlight
     from visionserve.cortex.predictor import Predictor, enter_project
     from visionserve.inference.client import ServingClient
 
     class DrainingServer(uvicorn.Server):
-        """Closes without losing a request: first it stops accepting and tells clients to reconnect elsewhere."""
+        """Shares the listening socket with other workers, and closes without losing a request: first it stops accepting
+        and tells clients to reconnect elsewhere."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup([])
+            self.servers: list[Any] = [Acceptor(listener, self._protocol) for listener in sockets or ()]
+
+        def _protocol(self) -> asyncio.Protocol:
+            protocol: Any = self.config.http_protocol_class
+            return protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             for server in self.servers:

@@ -12,8 +12,14 @@ from visionserve.errors import DeploymentError
 from visionserve.inference.model_server import ServerSettings
 
 # One decode thread per core is enough: OpenMP's and BLAS's own would multiply them. Two arenas keep glibc from holding
-# a heap per thread.
-WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+# a heap per thread, and the thresholds keep it from asking the kernel for the memory of each picture anew.
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": "4194304",
+    "MALLOC_TRIM_THRESHOLD_": "4194304",
+}
 MODEL_SERVER = "model server"
 QUICK_DEATH = 10.0
 CLOSE_TIMEOUT = 5.0
@@ -40,7 +46,9 @@ class Replica:
         run = self._run
         run.metrics.mkdir(parents=True, exist_ok=True)
         if run.models:
-            server = ServerSettings(address=run.model_address, models=run.models, grace=GRACE)
+            server = ServerSettings(
+                address=run.model_address, models=run.models, grace=GRACE, casualties=run.casualties
+            )
             run.model_server_file.write_text(server.model_dump_json())
             self._starters[MODEL_SERVER] = self._start_model_server
         for slot in range(self._workers):

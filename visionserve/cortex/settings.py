@@ -49,6 +49,10 @@ class RunSettings(BaseModel):
         return self.folder / "in_flight"
 
     @property
+    def casualties(self) -> Path:
+        return self.folder / "casualties"
+
+    @property
     def metrics(self) -> Path:
         return self.state / "metrics"
 

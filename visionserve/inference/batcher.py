@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from visionserve.errors import InferenceError, OverloadedError
+from visionserve.errors import InferenceError, OverloadedError, VisionserveError
 from visionserve.inference.batch_limit import AdaptiveBatchLimit
 from visionserve.inference.casualties import FATAL, Casualties
 from visionserve.inference.engine import Arrays, Engine
@@ -171,7 +171,7 @@ class Batcher:
             return self._infer(batch)
         except Exception as error:  # noqa: BLE001 - whatever an engine raises belongs to its caller
             if len(batch) == 1:
-                return [error]
+                return [error if isinstance(error, VisionserveError) else _failure(error)]
             return [answer for request in batch for answer in self._answers([request])]
 
     def _infer(self, batch: Sequence[_Request]) -> Sequence[Answer]:
@@ -188,6 +188,12 @@ class Batcher:
             answers.append({name: array[start:end] for name, array in outputs.items()})
             start = end
         return answers
+
+
+def _failure(cause: Exception) -> InferenceError:
+    error = InferenceError(f"The engine failed on the batch: {type(cause).__name__}: {cause}")
+    error.__cause__ = cause
+    return error
 
 
 def _shapes(inputs: Arrays) -> tuple:

@@ -78,7 +78,7 @@ class ServingClient:
         if (version := version_number(model_version)) is not None:
             request.model_spec.version.value = version
         for key, value in model_input.items():
-            request.inputs[key].CopyFrom(tensors.request_tensor(np.asarray(value)))
+            tensors.write_request(np.asarray(value), request.inputs[key])
         response = self._answer(request)
         return {key: tensors.array_of(proto) for key, proto in response.outputs.items()}
 
@@ -211,5 +211,6 @@ _SENTENCES: dict[grpc.StatusCode, tuple[type[VisionserveError], str]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: (ModelUnavailableError, "The model server did not answer in time: {}"),
     grpc.StatusCode.RESOURCE_EXHAUSTED: (OverloadedError, "The model server is full: {}"),
     grpc.StatusCode.INVALID_ARGUMENT: (InvalidInputError, "The model refused the request: {}"),
+    grpc.StatusCode.FAILED_PRECONDITION: (InvalidInputError, "The model refused the request: {}"),
     grpc.StatusCode.NOT_FOUND: (NotFoundError, "{}"),
 }

@@ -39,13 +39,17 @@ class Signature:
         for name, spec in self.inputs.items():
             array = inputs[name]
             if array.dtype != spec.dtype:
-                raise InvalidInputError(f"Input {name} is {spec.dtype}, not {array.dtype}.")
+                raise InvalidInputError(f"Input {name} is {_type(spec.dtype)}, not {_type(array.dtype)}.")
             if not spec.accepts(array):
                 raise InvalidInputError(f"Input {name} has the shape {list(spec.shape)}, not {list(array.shape)}.")
             if array.ndim:
                 rows.add(array.shape[0])
         if len(rows) > 1 or 0 in rows:
             raise InvalidInputError(f"The inputs need one batch size of at least 1, not {sorted(rows)}.")
+
+
+def _type(dtype: np.dtype) -> str:
+    return "string" if dtype.kind in "OSU" else str(dtype)
 
 
 class Engine(Protocol):

@@ -1,36 +1,98 @@
 import argparse
 import asyncio
+import logging
 import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
+import uvloop
 from ovmsclient.tfs_compat.protos.tensorflow_serving.apis import (
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
 )
 from pydantic import BaseModel
 
-from visionserve.errors import VisionserveError
+from visionserve.errors import DeploymentError, VisionserveError
+from visionserve.inference.casualties import Casualties
+from visionserve.inference.listener import check_free, listen
 from visionserve.inference.prediction_service import ModelService, PredictionService
 from visionserve.inference.repository import Repository
 from visionserve.inference.served_model import ModelSettings
 from visionserve.inference.tensors import MAX_TENSOR_BYTES
 from visionserve.lifeline import Lifeline
 
+log = logging.getLogger("visionserve")
+
 
 class ServerSettings(BaseModel):
-    """`address`: where gRPC listens, such as unix:/run/model.sock or 127.0.0.1:8500; `grace`: seconds."""
+    """Where and what to serve.
+
+    `address`: where gRPC listens, such as unix:/run/model.sock or 127.0.0.1:8500; `rest_address`: HOST:PORT of REST,
+    None for no REST; `grace`: seconds for the calls in flight at the end; `poll`: seconds between looks for new
+    versions, 0 for none; `casualties`: the file of Casualties, None for none.
+    """
 
     address: str
+    rest_address: str | None = None
     models: list[ModelSettings]
     grace: float = 30.0
+    poll: float = 0.0
+    casualties: Path | None = None
+
+
+def run(settings: ServerSettings, lifeline: Lifeline | None = None) -> None:
+    """`serve` on an event loop of its own."""
+    uvloop.run(serve(settings, lifeline or Lifeline(None)))
 
 
 async def serve(settings: ServerSettings, lifeline: Lifeline) -> None:
-    """Loads the models, then serves them until SIGTERM or SIGINT; calls in flight are answered."""
-    repository = Repository(settings.models)
+    """Loads the models, then serves them until SIGTERM or SIGINT; calls in flight are answered.
+
+    Raises DeploymentError for an address that is in use, ModelError for a model that does not load.
+    """
+    check_free(settings.address)
+    listener = listen(settings.rest_address) if settings.rest_address else None
+    repository = Repository(settings.models, Casualties(settings.casualties) if settings.casualties else None)
     repository.load()
+    server = _grpc_server(repository, settings.address)
+    await server.start()
+    rest = None
+    where = settings.address
+    if listener is not None:
+        # The local runtime has no use for REST and its libraries.
+        from visionserve.inference.rest_server import RestServer
+
+        rest = RestServer(repository, listener, settings.grace)
+        await rest.start()
+        where = f"{settings.address} (gRPC) and {settings.rest_address} (REST)"
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    engines = sorted({model.engine for model in settings.models})
+    print(f"serving {', '.join(repository.names)} with {', '.join(engines)} on {where}", flush=True)
+    lifeline.ready()
+    watching = asyncio.create_task(_watch(repository, settings.poll))
+    await stop.wait()
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    stopping = [server.stop(settings.grace)]
+    if rest is not None:
+        stopping.append(rest.stop())
+    await asyncio.gather(*stopping)
+    repository.close()
+
+
+async def _watch(repository: Repository, poll: float) -> None:
+    if poll:
+        try:
+            await repository.watch(poll)
+        except Exception:
+            log.exception("new versions are not looked for any more; what is loaded is served on")
+            raise
+
+
+def _grpc_server(repository: Repository, address: str) -> grpc.aio.Server:
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", MAX_TENSOR_BYTES),
@@ -40,26 +102,21 @@ async def serve(settings: ServerSettings, lifeline: Lifeline) -> None:
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(repository), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(repository), server)
-    server.add_insecure_port(settings.address)
-    await server.start()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    engines = sorted({model.engine for model in settings.models})
-    print(f"serving {', '.join(repository.names)} with {', '.join(engines)} on {settings.address}", flush=True)
-    lifeline.ready()
-    await stop.wait()
-    await server.stop(settings.grace)
-    repository.close()
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise DeploymentError(f"Cannot listen on {address}: choose another.") from error
+    return server
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m visionserve.inference.model_server")
     parser.add_argument("settings", type=Path, help="JSON file of ServerSettings")
     options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     lifeline = Lifeline.from_environment()
     try:
-        asyncio.run(serve(ServerSettings.model_validate_json(options.settings.read_bytes()), lifeline))
+        run(ServerSettings.model_validate_json(options.settings.read_bytes()), lifeline)
     except VisionserveError as error:
         print(f"error: {error}", flush=True)
         lifeline.failed(str(error))

@@ -1,14 +1,11 @@
 """TensorFlow Serving's gRPC services (tensorflow_serving/apis/prediction_service.proto, model_service.proto)."""
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import grpc
-from ovmsclient.tfs_compat.protos.tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 from ovmsclient.tfs_compat.protos.tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
@@ -22,11 +19,11 @@ from visionserve.errors import (
     VisionserveError,
 )
 from visionserve.inference import tensors
+from visionserve.inference.client import REQUEST_ID, RETRY_AFTER
+from visionserve.inference.descriptions import metadata_response, status_response
 from visionserve.inference.engine import TensorSpec
 from visionserve.inference.repository import Repository
-from visionserve.inference.served_model import ServedModel
 
-STATES = get_model_status_pb2.ModelVersionStatus.State
 CODES = {
     InvalidInputError: grpc.StatusCode.INVALID_ARGUMENT,
     NotFoundError: grpc.StatusCode.NOT_FOUND,
@@ -35,51 +32,53 @@ CODES = {
 }
 
 
-def _errors_as_codes(method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any, Any], Awaitable[Any]]:
+def _errors_as_codes(method: Callable[[Any, Any, Any], Awaitable[Any]]) -> Callable[[Any, Any, Any], Awaitable[Any]]:
     @functools.wraps(method)
     async def answer(self: Any, request: Any, context: Any) -> Any:
         try:
-            return await method(self, request)
+            return await method(self, request, context)
         except VisionserveError as error:
-            await context.abort(CODES.get(type(error), grpc.StatusCode.INTERNAL), str(error))
+            trailing = ((RETRY_AFTER, "1"),) if isinstance(error, OverloadedError) else ()
+            await context.abort(CODES.get(type(error), grpc.StatusCode.INTERNAL), str(error), trailing)
 
     return answer
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """A call whose deadline passes or whose client goes away is canceled by gRPC, and its inference with it."""
+
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
 
     @_errors_as_codes
-    async def Predict(self, request):  # type: ignore[no-untyped-def]
-        model = self._repository.find(*_which(request.model_spec))
+    async def Predict(self, request, context):  # type: ignore[no-untyped-def]
+        spec = request.model_spec
+        model = self._repository.find(*_which(spec))
+        signature_key = spec.signature_name or model.default_signature
+        try:
+            signature = model.signature(signature_key)
+        except InvalidInputError as error:
+            # The code of RunPredict in tensorflow_serving/servables/tensorflow/predict_util.cc.
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        wanted = _wanted(request.output_filter, signature.outputs)
         inputs = {name: _input(name, proto) for name, proto in request.inputs.items()}
-        signature_key = request.model_spec.signature_name or model.default_signature
-        outputs = await model.infer(inputs, signature_key)
+        outputs = await model.infer(inputs, signature_key, _request_id(context))
         response = predict_pb2.PredictResponse()
-        _name(response.model_spec, model)
+        response.model_spec.name = model.name
+        response.model_spec.version.value = model.version
         response.model_spec.signature_name = signature_key
-        wanted = set(request.output_filter)
-        for name, array in outputs.items():
-            if not wanted or name in wanted:
-                response.outputs[name].CopyFrom(tensors.response_tensor(array))
+        for name in wanted or outputs:
+            tensors.write_response(outputs[name], response.outputs[name])
         return response
 
     @_errors_as_codes
-    async def GetModelMetadata(self, request):  # type: ignore[no-untyped-def]
-        model = self._repository.find(*_which(request.model_spec))
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        for key, signature in model.signatures.items():
-            definition = SignatureDef(method_name="tensorflow/serving/predict")
-            for name, spec in signature.inputs.items():
-                definition.inputs[name].CopyFrom(_tensor_info(name, spec))
-            for name, spec in signature.outputs.items():
-                definition.outputs[name].CopyFrom(_tensor_info(name, spec))
-            signatures.signature_def[key].CopyFrom(definition)
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        _name(response.model_spec, model)
-        response.metadata["signature_def"].Pack(signatures)
-        return response
+    async def GetModelMetadata(self, request, context):  # type: ignore[no-untyped-def]
+        if not request.metadata_field:
+            raise InvalidInputError("The request names no metadata_field: ask for signature_def.")
+        for field in request.metadata_field:
+            if field != "signature_def":
+                raise InvalidInputError(f"There is no metadata_field {field!r}: ask for signature_def.")
+        return metadata_response(self._repository.find(*_which(request.model_spec)))
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
@@ -87,19 +86,28 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         self._repository = repository
 
     @_errors_as_codes
-    async def GetModelStatus(self, request):  # type: ignore[no-untyped-def]
-        statuses = self._repository.statuses(*_which(request.model_spec))
-        response = get_model_status_pb2.GetModelStatusResponse()
-        for status in statuses:
-            row = response.model_version_status.add(version=status.version, state=STATES.Value(status.state))
-            row.status.error_message = status.error
-        return response
+    async def GetModelStatus(self, request, context):  # type: ignore[no-untyped-def]
+        return status_response(self._repository.statuses(*_which(request.model_spec)))
 
 
 def _which(spec) -> tuple[str, int | None, str]:  # type: ignore[no-untyped-def]
+    if not spec.name:
+        raise InvalidInputError("The request's model_spec has no name: say which model.")
     # OpenVINO Model Server's clients say 0 for the latest version.
-    version = spec.version.value if spec.HasField("version") else 0
-    return spec.name, version or None, spec.version_label
+    return spec.name, spec.version.value or None, spec.version_label
+
+
+def _request_id(context) -> str:  # type: ignore[no-untyped-def]
+    return next((value for key, value in context.invocation_metadata() or () if key == REQUEST_ID), "")
+
+
+def _wanted(output_filter: Collection[str], outputs: Mapping[str, TensorSpec]) -> Collection[str]:
+    for name in output_filter:
+        if name not in outputs:
+            raise InvalidInputError(f"The model gives the outputs {sorted(outputs)}, not {name!r} of output_filter.")
+    if len(set(output_filter)) < len(output_filter):
+        raise InvalidInputError(f"output_filter names an output twice: {list(output_filter)}.")
+    return output_filter
 
 
 def _input(name: str, proto):  # type: ignore[no-untyped-def]
@@ -107,15 +115,3 @@ def _input(name: str, proto):  # type: ignore[no-untyped-def]
         return tensors.array_of(proto)
     except ValueError as error:
         raise InvalidInputError(f"Input {name} {error}.") from error
-
-
-def _name(spec, model: ServedModel) -> None:  # type: ignore[no-untyped-def]
-    spec.name = model.name
-    spec.version.value = model.version
-
-
-def _tensor_info(name: str, spec: TensorSpec) -> TensorInfo:
-    info = TensorInfo(name=f"{name}:0", dtype=tensors.data_type(spec.dtype))
-    for size in spec.shape:
-        info.tensor_shape.dim.add(size=size)
-    return info

@@ -1,61 +1,65 @@
+import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from visionserve.errors import NotFoundError
-from visionserve.inference.saved_model import find_version
+from visionserve.inference.casualties import Casualties
 from visionserve.inference.served_model import ModelSettings, ServedModel
+from visionserve.inference.served_versions import ServedVersions, VersionStatus
 
+__all__ = ["Repository", "VersionStatus"]
 
-@dataclass(frozen=True)
-class VersionStatus:
-    """`state`: START, LOADING, AVAILABLE, UNLOADING or END, as TensorFlow Serving says it; `error`: why it is END."""
-
-    version: int
-    state: str
-    error: str = ""
+# Seconds after which new files are looked at again, to see whether they are still being copied.
+SETTLING = 1.0
 
 
 class Repository:
-    """The models of a server by name and version."""
+    """The models of a server by name and version. To be used on one event loop."""
 
-    def __init__(self, models: Iterable[ModelSettings]) -> None:
-        self._settings = {settings.name: settings for settings in models}
-        self._models: dict[str, dict[int, ServedModel]] = {}
+    def __init__(self, models: Iterable[ModelSettings], casualties: Casualties | None = None) -> None:
+        self._models = {settings.name: ServedVersions(settings, casualties) for settings in models}
 
     @property
     def names(self) -> list[str]:
-        return sorted(self._settings)
+        return sorted(self._models)
 
     def load(self) -> None:
-        """Loads every model. Raises ModelError when one does not load."""
-        for name, settings in self._settings.items():
-            version, folder = (1, settings.path) if settings.engine == "null" else find_version(settings.path)
-            self._models[name] = {version: ServedModel(settings, version, folder)}
+        """Loads what each model's version policy wants. Raises ModelError when that is nothing, or does not load."""
+        try:
+            for versions in self._models.values():
+                versions.load()
+        except BaseException:
+            self.close()
+            raise
+
+    async def watch(self, poll_seconds: float) -> None:
+        """Follows the models' folders, one look every `poll_seconds`, until it is canceled.
+
+        Folders are read and versions loaded in a thread. A new version takes over when it is loaded; the requests in
+        flight on the one that it replaces are answered. ServedVersions.follow says when a version is unloaded.
+        """
+        settling = False
+        while True:
+            await asyncio.sleep(min(poll_seconds, SETTLING) if settling else poll_seconds)
+            settling = False
+            for versions in self._models.values():
+                settling |= await versions.follow()
 
     def find(self, name: str, version: int | None = None, label: str = "") -> ServedModel:
-        """`version`: None for the highest that is loaded. Raises NotFoundError."""
-        versions = self._known(name)
-        if label:
-            raise NotFoundError(f"Model {name} has no version label {label!r}: ask for a version number.")
-        if version is None:
-            return versions[max(versions)]
-        if version not in versions:
-            known = ", ".join(map(str, sorted(versions)))
-            raise NotFoundError(f"Version {version} of model {name} is not served here: ask for {known}.")
-        return versions[version]
+        """`version`: None for the highest that is loaded.
+
+        Raises NotFoundError, and InvalidInputError for a label that the model does not have.
+        """
+        return self._known(name).find(version, label)
 
     def statuses(self, name: str, version: int | None = None, label: str = "") -> list[VersionStatus]:
-        """Of every version that is known, or of the one asked for. Raises NotFoundError."""
-        if version is None and not label:
-            return [VersionStatus(number, "AVAILABLE") for number in sorted(self._known(name))]
-        return [VersionStatus(self.find(name, version, label).version, "AVAILABLE")]
+        """Of every version that was found since the start, or of the one asked for. Raises as `find`."""
+        return self._known(name).statuses(version, label)
 
     def close(self) -> None:
         for versions in self._models.values():
-            for model in versions.values():
-                model.close()
+            versions.close()
 
-    def _known(self, name: str) -> dict[int, ServedModel]:
+    def _known(self, name: str) -> ServedVersions:
         if name not in self._models:
             raise NotFoundError(f"Model {name!r} is not served here: ask for one of {', '.join(self.names)}.")
         return self._models[name]

@@ -1,4 +1,5 @@
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from visionserve.inference.batcher import Batcher
 from visionserve.inference.casualties import Casualties
 from visionserve.inference.engine import DEFAULT_SIGNATURE, Arrays, Signature
 from visionserve.inference.engines import load_engine
+from visionserve.inference.image_bytes import IMAGE_BYTES, image_bytes_of
+from visionserve.inference.version_policy import VersionPolicy
 
 
 class ModelSettings(BaseModel):
@@ -21,6 +24,8 @@ class ModelSettings(BaseModel):
     threads: int = 1
     max_batch_size: int | None = None
     batch_interval: float = 0.0
+    version_policy: VersionPolicy = VersionPolicy()
+    version_labels: dict[str, int] = {}
 
 
 class ServedModel:
@@ -35,6 +40,9 @@ class ServedModel:
         self.engine = load_engine(settings.engine, folder, settings.signature_key, settings.threads)
         self.default_signature = self.engine.signature_key
         self.signatures: dict[str, Signature] = {self.engine.signature_key: self.engine.signature}
+        self._image_bytes = image_bytes_of(self.engine.signature, settings.threads)
+        if self._image_bytes:
+            self.signatures[IMAGE_BYTES] = self._image_bytes.signature
         self._warm_up()
         self._batcher = Batcher(
             self.engine,
@@ -57,6 +65,8 @@ class ServedModel:
         self._in_flight += 1
         self._idle.clear()
         try:
+            if signature_key == IMAGE_BYTES and self._image_bytes:
+                return await self._image_bytes.infer(inputs, partial(self._batcher.infer, request_id=request_id))
             return await self._batcher.infer(inputs, request_id)
         finally:
             self._in_flight -= 1
@@ -77,6 +87,8 @@ class ServedModel:
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:
+        if self._image_bytes:
+            self._image_bytes.close()
         self._batcher.close()
         self.engine.close()
 

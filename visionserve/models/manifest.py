@@ -40,7 +40,7 @@ class Manifest(BaseModel):
     created: AwareDatetime
     weights: WeightsOrigin
     versions: dict[str, str]
-    signature: Signature
+    signatures: list[Signature]
     files: dict[str, str]
     classes: list[str]
 

@@ -60,7 +60,7 @@ def to_batch(request: Request, shape: Tuple[int, int] = (224, 224), max_pixels: 
     batch = np.empty((len(request.entries), shape[0], shape[1], 3), np.uint8)
     for index, entry in enumerate(request.entries):
         try:
-            batch[index] = to_input(entry.read(), shape, max_pixels)
+            to_input(entry.read(), shape, max_pixels, batch[index])
         except (ImageError, UrlError) as error:
             raise PayloadError("{} {}".format(entry.name, error)) from error
     return batch

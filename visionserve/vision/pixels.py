@@ -1,22 +1,38 @@
 """One encoded image -> the pixels that the network sees."""
 
-from typing import Tuple
+import os
+import threading
+from typing import Optional, Tuple
 
 import cv2
 import numpy as np
 
+from visionserve.vision import jpeg
 from visionserve.vision.errors import ImageError
 from visionserve.vision.header import Header, read_header
+from visionserve.vision.shrink import resize
 
 MAX_PIXELS = 50000000
 # ResNet's evaluation: the short side at 256 pixels, of which the central 224 are seen.
 CENTRAL = 224 / 256
+# How many times the needed side is kept of a reduced decoding. With fewer than two, labels start to differ from those
+# of a full one; the half more costs pictures of 10 megapixels nothing.
+SPARE = 2.5
+# More threads than cores would only take turns, each with a decoded picture in memory.
+_CORES = threading.BoundedSemaphore(
+    len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+)
 
-_REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
 
-
-def to_input(data: bytes, shape: Tuple[int, int] = (224, 224), max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def to_input(
+    data: bytes,
+    shape: Tuple[int, int] = (224, 224),
+    max_pixels: int = MAX_PIXELS,
+    out: Optional[np.ndarray] = None,
+) -> np.ndarray:
     """`data`, a whole JPEG, PNG, WebP, BMP or GIF file -> uint8 [H, W, 3], RGB, of `shape` (H, W).
+
+    `out`: where to put it, contiguous uint8 [H, W, 3], instead of a new array.
 
     The image is turned upright by its EXIF orientation, transparency is laid on white, and of the image shrunk
     by area until it just covers shape / 0.875 (short side 256 for 224x224) the center is taken: the 1-crop
@@ -33,29 +49,41 @@ def to_input(data: bytes, shape: Tuple[int, int] = (224, 224), max_pixels: int =
         raise ImageError("is not a complete image: its {} data are cut off".format(header.format))
     turned = header.orientation >= 5
     height, width = (shape[1], shape[0]) if turned else shape
-    source = _central(_decode(data, header, height, width), height, width)
-    if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8:
-        source = _opaque(source, header)
-    shrinks = source.shape[0] >= height and source.shape[1] >= width
-    small = cv2.resize(source, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return cv2.cvtColor(_upright(small, header.orientation), cv2.COLOR_BGR2RGB)
+    with _CORES:
+        small = _shrunk(data, header, height, width)
+    return cv2.cvtColor(_upright(small, header.orientation), cv2.COLOR_BGR2RGB, out)
 
 
-def _decode(data: bytes, header: Header, height: int, width: int) -> np.ndarray:
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    if header.alpha:
-        flags = cv2.IMREAD_UNCHANGED
-    elif header.format == "JPEG":
-        # Twice the needed pixels are kept: with fewer, labels start to differ from those of a full decode.
-        spare = min(header.height * CENTRAL / height, header.width * CENTRAL / width) / 2
-        for factor, reduced in _REDUCED:
-            if spare >= factor:
-                flags = reduced | cv2.IMREAD_IGNORE_ORIENTATION
-                break
+def _shrunk(data: bytes, header: Header, height: int, width: int) -> np.ndarray:
+    """The image's center, uint8 BGR [height, width, 3], as stored.
+
+    A JPEG is decoded at 1/`factor` where that leaves enough. Of another format the same part is seen.
+    """
+    least = SPARE / CENTRAL * height, SPARE / CENTRAL * width
+    if header.format == "JPEG":
+        full = header.height, header.width
+        factor = jpeg.reduction(full, least)
+        image = _readable(jpeg.decode(data, full, factor), header)
+        rows, columns = _central(full, height, width, factor)
+        source = image[rows.start // factor : rows.stop // factor, columns.start // factor : columns.stop // factor]
+    else:
+        image = _readable(_decode(data, header), header)
+        full = image.shape[0], image.shape[1]
+        factor = jpeg.reduction(full, least)
+        rows, columns = _central(full, height, width, factor)
+        source = _opaque(image[rows, columns], header)
+    return resize(source, height, width, quick=factor == 1)
+
+
+def _decode(data: bytes, header: Header) -> Optional[np.ndarray]:
+    flags = cv2.IMREAD_UNCHANGED if header.alpha else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
-        image = None
+        return None
+
+
+def _readable(image: Optional[np.ndarray], header: Header) -> np.ndarray:
     if image is None:
         # OpenCV before 4.11 reads no GIF.
         raise ImageError(
@@ -66,17 +94,22 @@ def _decode(data: bytes, header: Header, height: int, width: int) -> np.ndarray:
     return image
 
 
-def _central(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The part of the source that the crop covers, so that only it is resized."""
-    scale = CENTRAL * min(image.shape[0] / height, image.shape[1] / width)
-    rows = min(max(round(scale * height), 1), image.shape[0])
-    columns = min(max(round(scale * width), 1), image.shape[1])
-    top, left = (image.shape[0] - rows) // 2, (image.shape[1] - columns) // 2
-    return image[top : top + rows, left : left + columns]
+def _central(full: Tuple[int, int], height: int, width: int, grid: int) -> Tuple[slice, slice]:
+    """Rows and columns of the part of an image of `full` (H, W) that the crop covers.
+
+    They start and end on multiples of `grid` pixels, where a reduced image has pixels of its own: a crop half a pixel
+    off would change more answers than the reduced decoding does.
+    """
+    scale = CENTRAL * min(full[0] / height, full[1] / width)
+    rows, columns = (max(round(scale * side / grid) * grid, 1) for side in (height, width))
+    top, left = (full[0] - rows) // (2 * grid) * grid, (full[1] - columns) // (2 * grid) * grid
+    return slice(top, top + rows), slice(left, left + columns)
 
 
 def _opaque(image: np.ndarray, header: Header) -> np.ndarray:
     """8- or 16-bit grey, BGR or BGRA -> 8-bit BGR on white."""
+    if image.dtype == np.uint8 and image.shape[2:] == (3,) and header.color_key is None:
+        return image
     transparent = None
     if header.color_key is not None and (image.ndim == 2 or image.shape[2] < 4):
         transparent = _matches(image, header)

@@ -1,0 +1,49 @@
+import asyncio
+import math
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from visionserve.inference.repository import Repository
+from visionserve.inference.rest import rest_application
+
+
+class RestServer:
+    """TensorFlow Serving's REST protocol on a listening socket, on the running event loop."""
+
+    def __init__(self, repository: Repository, listener: socket.socket, grace: float) -> None:
+        """`grace`: seconds that `stop` waits for the requests in flight."""
+        config = uvicorn.Config(
+            rest_application(repository),
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=math.ceil(grace),
+        )
+        self._server = _Server(config)
+        self._listener = listener
+
+    async def start(self) -> None:
+        """Returns when requests are answered."""
+        self._running = asyncio.create_task(self._server.serve(sockets=[self._listener]))
+        while not self._server.started and not self._running.done():
+            await asyncio.sleep(0.01)
+        if self._running.done():
+            self._running.result()
+
+    async def stop(self) -> None:
+        """Takes no new connection, answers the requests in flight."""
+        self._server.should_exit = True
+        await self._running
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """The model server stops both of its protocols on a signal."""
+        yield
