@@ -54,13 +54,18 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def write_photo(path: Path, width: int = 640, height: int = 427) -> None:
-    """The sample's photograph at a camera's proportions, as a JPEG of quality 90."""
+def sample_photo() -> np.ndarray:
+    """The sample's photograph, uint8 BGR [H, W, 3]."""
     image = base64.b64decode(json.loads((REPOSITORY / "sample.json").read_text())["img"])
     pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
-    cv2.imwrite(
-        str(path), cv2.resize(pixels, (width, height), interpolation=cv2.INTER_CUBIC), [cv2.IMWRITE_JPEG_QUALITY, 90]
-    )
+    assert pixels is not None
+    return pixels
+
+
+def write_photo(path: Path, width: int = 640, height: int = 427) -> None:
+    """The sample's photograph at a camera's proportions, as a JPEG of quality 90."""
+    photo = cv2.resize(sample_photo(), (width, height), interpolation=cv2.INTER_CUBIC)
+    cv2.imwrite(str(path), photo, [cv2.IMWRITE_JPEG_QUALITY, 90])
 
 
 def machine() -> str:
