@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from visionserve.cortex import metrics, payload
 from visionserve.cortex.in_flight import InFlight
@@ -46,12 +46,19 @@ class ApiApp:
         self._metrics = metrics.WorkerMetrics()
         self._page = resources.files("visionserve.cortex").joinpath("page.html").read_text()
 
-    def application(self) -> Starlette:
+    def application(self) -> ASGIApp:
         paths = {"/", self._run.spec.networking.endpoint or "/"}
-        routes = [Route(path, _PredictEndpoint(self), methods=["POST"]) for path in sorted(paths)]
-        routes += [Route(path, self.summary, methods=["GET"]) for path in sorted(paths)]
+        predict = _PredictEndpoint(self)
+        routes = [Route(path, self.summary, methods=["GET"]) for path in sorted(paths)]
         routes += [Route("/healthz", self.health), Route("/metrics", self.metrics)]
-        return Starlette(routes=routes, exception_handlers={HTTPException: _on_http_error, Exception: _on_error})
+        others = Starlette(routes=routes, exception_handlers={HTTPException: _on_http_error, Exception: _on_error})
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            # A prediction answers its own errors and needs no router: it would pay for both with each request.
+            chosen = predict if scope["method"] == "POST" and scope["path"] in paths else others
+            await chosen(scope, receive, send)
+
+        return application
 
     async def predict(self, request: Request) -> tuple[Response, dict[str, Any] | None]:
         """The answer, and what post_predict is to be called with."""

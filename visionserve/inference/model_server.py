@@ -1,5 +1,6 @@
 import argparse
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Sequence
@@ -69,6 +70,9 @@ async def serve(settings: ServerSettings, lifeline: Lifeline) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    # The models stay: the garbage collector need not look through them again and again between requests.
+    gc.collect()
+    gc.freeze()
     engines = sorted({model.engine for model in settings.models})
     print(f"serving {', '.join(repository.names)} with {', '.join(engines)} on {where}", flush=True)
     lifeline.ready()
