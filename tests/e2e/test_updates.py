@@ -112,3 +112,16 @@ def test_two_deploys_at_once_one_wins_and_the_other_says_so(machine: Machine, tm
     assert first.communicate()[0].startswith("created small")
     assert second.returncode == 1
     assert "Another cortex command is changing small now" in second.stderr
+
+
+def test_a_virtual_environment_in_the_project_is_not_part_of_it(machine: Machine, tmp_path):
+    spec = write_project(tmp_path / "project", ECHO)
+    library = tmp_path / "project" / "environment" / "lib" / "module.py"
+    library.parent.mkdir(parents=True)
+    (tmp_path / "project" / "environment" / "pyvenv.cfg").touch()
+    library.write_text("a = 1")
+    machine.deploy(spec, "--port", free_port())
+    library.write_text("a = 2")
+    assert "is up to date" in machine.cortex("deploy", spec).stdout
+    (tmp_path / "project" / "helper.py").write_text("a = 1")
+    assert "updated small" in machine.cortex("deploy", spec).stdout

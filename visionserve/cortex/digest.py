@@ -26,11 +26,16 @@ def digest_of(spec: ApiSpec, models: list[ModelSettings], on_cpu: bool, remote: 
     return digest.hexdigest()
 
 
+def _is_skipped(folder: Path) -> bool:
+    # A virtual environment in the project, whatever it is called, holds tens of thousands of files.
+    return folder.name in SKIPPED_FOLDERS or (folder / "pyvenv.cfg").exists()
+
+
 def _project_files(project: Path) -> list[Path]:
-    """The small text files that can change what a predictor does; hidden folders are left out, as by Cortex."""
+    """The small text files that can change what a predictor does; hidden folders and environments are left out."""
     found = []
     for folder, folders, names in os.walk(project):
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in SKIPPED_FOLDERS]
+        folders[:] = [name for name in folders if not name.startswith(".") and not _is_skipped(Path(folder, name))]
         paths = [Path(folder, name) for name in names]
         found += [path for path in paths if path.suffix in TEXT_SUFFIXES and path.is_file()]
     return sorted(path for path in found if path.stat().st_size <= LARGEST_TEXT)
