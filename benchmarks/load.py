@@ -31,7 +31,7 @@ def closed_loop(url: str, body: Path, clients: int, seconds: float) -> Answers:
     """POSTs `body` from `clients` connections, each as soon as its last answer came.
 
     One thread of wrk: of wrk, hey and h2load it takes the least of the cores that it shares with the server
-    (0.05 ms a request of 76 KB; hey 0.27).
+    (`scripts/bench cost` shows how much).
     """
     script = Path(__file__).with_name("post.lua")
     command = ["wrk", "-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "--timeout", f"{TIMEOUT_S}s"]

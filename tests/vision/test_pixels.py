@@ -301,6 +301,18 @@ def test_without_the_quick_jpeg_decoder_opencv_gives_nearly_the_same_pixels(cat,
         assert difference(to_input(path.read_bytes()), np.load(f"{path}.npy")) < CLOSE
 
 
+@pytest.mark.parametrize("size", [(640, 427), (500, 375), (900, 800)])
+def test_a_moderate_reduction_stays_close_to_the_exact_area_filter(size):
+    photo = np.asarray(photograph("coffee", size))
+    height, width = photo.shape[:2]
+    side = round(min(size) * 7 / 8)
+    top, left = (height - side) // 2, (width - side) // 2
+    crop = np.ascontiguousarray(photo[top : top + side, left : left + side])
+    exact = cv2.resize(crop, (224, 224), interpolation=cv2.INTER_AREA)
+    assert side % 224
+    assert difference(to_input(encoded(photograph("coffee", size), "PNG")), exact) < CLOSE
+
+
 @pytest.mark.parametrize("side", [1023, 1024, 1025, 1537, 2047, 2051, 4099])
 def test_a_photograph_has_the_same_pixels_as_jpeg_and_as_png_at_any_size(side):
     data = encoded(photograph("coffee", (side + 333, side)), "JPEG", quality=95)

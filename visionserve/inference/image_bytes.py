@@ -110,7 +110,7 @@ def _decode_into(pixels: np.ndarray, image: bytes) -> ImageError | None:
     from visionserve.vision.pixels import to_input
 
     try:
-        pixels[:] = to_input(image, pixels.shape[:2])
+        to_input(image, pixels.shape[:2], out=pixels)
     except ImageError as error:
         return error
     return None

@@ -1,11 +1,8 @@
 import asyncio
 import logging
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from visionserve.errors import InvalidInputError, ModelError, NotFoundError
 from visionserve.inference.casualties import Casualties
@@ -13,8 +10,6 @@ from visionserve.inference.saved_model import Fingerprint, find_version, find_ve
 from visionserve.inference.served_model import ModelSettings, ServedModel
 
 log = logging.getLogger("visionserve")
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ class ServedVersions:
         if self._is_one_version:
             return False
         try:
-            wanted = await _aside(self._look)
+            wanted = await asyncio.to_thread(self._look)
         except OSError as error:
             self._complain(f"its folder cannot be read: {error}")
             return False
@@ -150,7 +145,7 @@ class ServedVersions:
 
     async def _load(self, version: int, candidate: _Candidate) -> None:
         self._say(version, "LOADING")
-        loading = asyncio.ensure_future(_aside(partial(self._served, version, candidate.folder)))
+        loading = asyncio.ensure_future(asyncio.to_thread(self._served, version, candidate.folder))
         try:
             model = await asyncio.shield(loading)
         except asyncio.CancelledError:
@@ -195,10 +190,6 @@ class ServedVersions:
         if complaint != self._complaint:
             log.warning("model %s is served as it is: %s", self._settings.name, complaint)
         self._complaint = complaint
-
-
-async def _aside(function: Callable[[], Result]) -> Result:
-    return await asyncio.to_thread(function)
 
 
 def _discard(loading: "asyncio.Future[ServedModel]") -> None:
