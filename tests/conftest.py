@@ -15,6 +15,14 @@ import requests
 REPOSITORY = Path(__file__).resolve().parent.parent
 MODEL = REPOSITORY / "models" / "resnet50"
 API = "image-classifier-resnet50"
+REAL_WEIGHTS = {"model", "weights"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the real weights, exported or read, is slow."""
+    for item in items:
+        if isinstance(item, pytest.Function) and REAL_WEIGHTS & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
 
 
 def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
@@ -54,8 +62,9 @@ class Machine:
         return json.loads(done.stdout)
 
     def clean(self) -> None:
-        for row in self.get():
-            self.cortex("delete", row["name"])
+        if self.state.exists():
+            for row in self.get():
+                self.cortex("delete", row["name"])
 
 
 class DeployedApi:

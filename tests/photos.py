@@ -1,5 +1,7 @@
 """Real photographs that scikit-image's wheel carries, so that no test needs the network for them."""
 
+from functools import cache
+
 import cv2
 import numpy as np
 import skimage.data
@@ -8,6 +10,7 @@ COLOR = ("astronaut", "chelsea", "coffee", "hubble_deep_field", "retina", "rocke
 GREY = ("camera", "clock", "coins", "moon")
 
 
+@cache
 def photographs() -> dict[str, np.ndarray]:
     """Name -> uint8 RGB [H, W, 3]; grey photographs have three equal channels."""
     photos = {name: getattr(skimage.data, name)() for name in COLOR}

@@ -53,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[Counting]:
     counting = Counting()
-    thread = threading.Thread(target=counting.serve_forever)
+    thread = threading.Thread(target=counting.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield counting
     counting.gate.set()

@@ -15,6 +15,7 @@ from tests.projects import ECHO, repository_spec, write_project
 SAMPLE = json.loads((REPOSITORY / "sample.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_deployed_api_outlives_the_command_and_delete_ends_it(machine: Machine, tmp_path):
     spec = write_project(tmp_path / "project", ECHO)
     api = machine.deploy(spec, "--port", free_port())
@@ -28,6 +29,7 @@ def test_a_deployed_api_outlives_the_command_and_delete_ends_it(machine: Machine
         post(row["endpoint"], json={})
 
 
+@pytest.mark.slow
 def test_deleting_an_unknown_name_lists_the_names_there_are(machine: Machine, tmp_path):
     assert "nothing is deployed" in machine.cortex("delete", "nobody").stderr
     machine.deploy(write_project(tmp_path / "project", ECHO), "--port", free_port())
@@ -38,6 +40,7 @@ def test_deleting_an_unknown_name_lists_the_names_there_are(machine: Machine, tm
     assert machine.cortex("get", "nobody").returncode == 1
 
 
+@pytest.mark.slow
 def test_a_port_in_use_gives_way_to_the_next_free_one_and_is_said(machine: Machine, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -51,7 +54,6 @@ def test_a_port_in_use_gives_way_to_the_next_free_one_and_is_said(machine: Machi
         assert post(row["endpoint"], json={}).status_code == 200
 
 
-@pytest.mark.slow
 def test_the_tensorflow_engine_gives_the_same_labels(machine: Machine, model, tmp_path, classifier):
     spec = repository_spec(tmp_path / "project", REPOSITORY, model)
     api = machine.deploy(spec, "--port", free_port(), "--engine", "tensorflow")
@@ -87,6 +89,7 @@ def test_a_model_folder_that_is_missing_or_no_saved_model_is_one_sentence(machin
     assert "is not a SavedModel" in empty.stderr
 
 
+@pytest.mark.slow
 def test_a_broken_saved_model_fails_the_deploy_with_its_reason(machine: Machine, tmp_path):
     (tmp_path / "broken" / "1").mkdir(parents=True)
     (tmp_path / "broken" / "1" / "saved_model.pb").write_bytes(b"no model")
@@ -108,6 +111,7 @@ def test_a_wrong_spec_is_exit_code_2_with_file_line_and_allowed_values(machine: 
     assert "python, tensorflow" in done.stderr
 
 
+@pytest.mark.slow
 def test_several_apis_in_one_file_are_each_deployed(machine: Machine, tmp_path):
     spec = write_project(tmp_path / "project", ECHO)
     (api,) = yaml.safe_load(spec.read_text())
@@ -137,6 +141,7 @@ def test_the_null_engine_answers_without_a_model(machine: Machine, tmp_path):
     assert len(post(api.endpoint, json=SAMPLE).json()) == 5
 
 
+@pytest.mark.slow
 def test_foreground_shows_the_log_and_ctrl_c_deletes_the_api(machine: Machine, tmp_path):
     spec = write_project(tmp_path / "project", "print('loaded the predictor')\n" + ECHO)
     command = [sys.executable, "-m", "visionserve.cortex.cli", "deploy", str(spec), "--foreground"]
@@ -151,7 +156,7 @@ def test_foreground_shows_the_log_and_ctrl_c_deletes_the_api(machine: Machine, t
     assert machine.get() == []
 
 
-def test_help_and_version_load_no_engine(machine: Machine):
+def test_help_and_version_load_no_engine():
     code = "import sys; sys.argv[1:] = ['{}']\nfrom visionserve.cortex.cli import main\n"
     code += "try: main()\nexcept SystemExit as end: assert end.code == 0\n"
     code += "assert not {{'tensorflow', 'openvino', 'cv2', 'keras'}} & set(sys.modules)"

@@ -3,8 +3,12 @@ import threading
 import time
 from urllib.parse import urlsplit
 
+import pytest
+
 from tests.conftest import Machine, free_port, post, wait_for
 from tests.projects import write_project
+
+pytestmark = pytest.mark.slow
 
 
 def test_predict_gets_the_arguments_that_it_names_and_the_project_around_it(machine: Machine, tmp_path):

@@ -8,7 +8,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from tests.conftest import MODEL, REPOSITORY, Machine, free_port, post, wait_for
+
+pytestmark = pytest.mark.slow
 
 SAMPLE = json.loads((REPOSITORY / "sample.json").read_text())
 

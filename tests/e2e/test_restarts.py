@@ -2,10 +2,13 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
+import pytest
 import requests
 
 from tests.conftest import REPOSITORY, Machine, free_port, post, wait_for
 from tests.projects import ECHO, repository_spec, write_project
+
+pytestmark = pytest.mark.slow
 
 SAMPLE = json.loads((REPOSITORY / "sample.json").read_text())
 

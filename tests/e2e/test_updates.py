@@ -4,10 +4,13 @@ import subprocess
 import sys
 import threading
 
+import pytest
 import requests
 
 from tests.conftest import Machine, free_port, post, wait_for
 from tests.projects import ECHO, VERSIONED, write_project
+
+pytestmark = pytest.mark.slow
 
 
 class Load:

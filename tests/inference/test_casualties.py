@@ -44,6 +44,7 @@ def image(first: int) -> dict[str, np.ndarray]:
     return {"input": pixels}
 
 
+@pytest.mark.slow
 def test_requests_beside_one_that_kills_a_fake_engine_are_answered_and_it_alone_is_refused(restarted, tmp_path):
     address, processes = restarted
     client = ServingClient(address, {"fake": "serving_default"})

@@ -63,8 +63,8 @@ def uses_opencv(process):
     return "/cv2" in Path(f"/proc/{process.pid}/maps").read_text()
 
 
-def test_opencv_is_loaded_with_the_first_encoded_image_only(model):
-    with model_server("--model", f"resnet50={model}", "--engine", "null") as server:
+def test_opencv_is_loaded_with_the_first_encoded_image_only():
+    with model_server("--model", "resnet50=.", "--engine", "null") as server:
         client = ovmsclient.make_grpc_client(server.grpc)
         client.predict({"input": to_input(CAT)[None]}, "resnet50")
         assert not uses_opencv(server.process)

@@ -89,7 +89,7 @@ def test_our_client_has_the_interface_of_cortex(address):
 
 
 def test_no_server_is_said_in_one_sentence():
-    client = ServingClient(f"127.0.0.1:{free_port()}", {"resnet50": "serving_default"}, timeout=5)
+    client = ServingClient(f"127.0.0.1:{free_port()}", {"resnet50": "serving_default"}, timeout=1)
     with pytest.raises(ModelUnavailableError, match="does not answer"):
         client.predict({"input": CAT})
     assert not client.available(timeout=0.2)

@@ -7,6 +7,7 @@ import requests
 
 from tests.conftest import post
 from tests.inference.model_servers import PREDICT, ask, model_server, refusal, request_head
+from tests.inference.repositories import add_version
 from tests.photos import crops, encoded, photographs
 from visionserve.vision.pixels import to_input
 
@@ -17,6 +18,14 @@ PICTURES = np.stack([CAT, *(to_input(encoded(crop)) for crop in crops(3))])
 @pytest.fixture(scope="module")
 def server(model):
     with model_server("--model", f"resnet50={model}", "--engine", "openvino") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def null_server(tmp_path_factory):
+    """For what is refused before any inference: the null engine takes the same inputs."""
+    folder = add_version(tmp_path_factory.mktemp("resnet50"), 1).parent
+    with model_server("--model", f"resnet50={folder}", "--engine", "null") as server:
         yield server
 
 
@@ -72,8 +81,8 @@ STATUS = {
 
 
 @pytest.mark.parametrize("path", ["/v1/models/resnet50", "/v1/models/resnet50/versions/1"])
-def test_status_is_printed_as_tensorflow_serving_prints_it(server, path):
-    assert requests.get(server.url(path), timeout=60).json() == STATUS
+def test_status_is_printed_as_tensorflow_serving_prints_it(null_server, path):
+    assert requests.get(null_server.url(path), timeout=60).json() == STATUS
 
 
 def test_metadata_is_printed_as_tensorflow_serving_prints_it(server):
@@ -92,8 +101,8 @@ def test_metadata_is_printed_as_tensorflow_serving_prints_it(server):
     assert ovmsclient.make_http_client(server.rest).get_model_metadata("resnet50") == document
 
 
-def test_a_public_http_client_reads_the_status_and_the_error_codes(server):
-    client = ovmsclient.make_http_client(server.rest)
+def test_a_public_http_client_reads_the_status_and_the_error_codes(null_server):
+    client = ovmsclient.make_http_client(null_server.rest)
     assert client.get_model_status("resnet50") == {1: {"state": "AVAILABLE", "error_code": 0, "error_message": ""}}
     with pytest.raises(ovmsclient.ModelNotFoundError, match="ask for one of resnet50"):
         client.get_model_status("vgg")
@@ -113,8 +122,8 @@ def test_a_public_http_client_reads_the_status_and_the_error_codes(server):
         ("/v2/health/ready", "ask /v1/models/NAME"),
     ],
 )
-def test_what_is_not_there_is_404(server, path, sentence):
-    answer = requests.get(server.url(path), timeout=60)
+def test_what_is_not_there_is_404(null_server, path, sentence):
+    answer = requests.get(null_server.url(path), timeout=60)
     assert answer.status_code == 404
     assert sentence in answer.json()["error"]
 
@@ -127,9 +136,9 @@ def test_what_is_not_there_is_404(server, path, sentence):
         ("/v1/models/resnet50/labels/stable:predict", 400),
     ],
 )
-def test_a_prediction_of_what_is_not_there_is_refused(server, path, status):
+def test_a_prediction_of_what_is_not_there_is_refused(null_server, path, status):
     """An unknown label is an invalid argument to TensorFlow Serving, as its own REST tests have it."""
-    assert refusal(server, {"instances": [1]}, path)[0] == status
+    assert refusal(null_server, {"instances": [1]}, path)[0] == status
 
 
 @pytest.mark.parametrize(
@@ -143,14 +152,14 @@ def test_a_prediction_of_what_is_not_there_is_refused(server, path, status):
         ("POST", "/v1/models/resnet50:explain"),
     ],
 )
-def test_a_wrong_method_or_path_is_a_malformed_request(server, method, path):
-    answer = requests.request(method, server.url(path), timeout=60)
+def test_a_wrong_method_or_path_is_a_malformed_request(null_server, method, path):
+    answer = requests.request(method, null_server.url(path), timeout=60)
     assert (answer.status_code, answer.json()) == (400, {"error": f"Malformed request: {method} {path}."})
 
 
 @pytest.mark.parametrize("method", ["classify", "regress"])
-def test_classify_and_regress_point_to_predict(server, method):
-    status, sentence = refusal(server, {"examples": []}, f"/v1/models/resnet50:{method}")
+def test_classify_and_regress_point_to_predict(null_server, method):
+    status, sentence = refusal(null_server, {"examples": []}, f"/v1/models/resnet50:{method}")
     assert (status, sentence) == (400, f"Model resnet50 has no signature for :{method}: ask :predict.")
 
 
@@ -206,8 +215,8 @@ def changed(value, row=200):
         (json.dumps({"instances": [LONG]})[:-2], "not JSON"),
     ],
 )
-def test_a_wrong_body_is_400_with_one_sentence(server, body, sentence):
-    status, said = refusal(server, body)
+def test_a_wrong_body_is_400_with_one_sentence(null_server, body, sentence):
+    status, said = refusal(null_server, body)
     assert status == 400
     assert sentence in said
     assert said.endswith(".")
@@ -221,8 +230,8 @@ def test_numbers_inside_a_text_stay_text(server):
     assert np.argmax(ask(server, document)["predictions"]) == 285
 
 
-def test_a_body_that_is_too_large_is_refused_before_it_is_sent(server):
-    with server.connect() as connection:
+def test_a_body_that_is_too_large_is_refused_before_it_is_sent(null_server):
+    with null_server.connect() as connection:
         connection.sendall(request_head(PREDICT, 300 << 20))
         assert connection.recv(1 << 16).startswith(b"HTTP/1.1 413")
 

@@ -8,6 +8,7 @@ from tests.conftest import post
 from tests.inference.model_servers import ask, model_server, refusal
 
 PREDICT = "/v1/models/strings:predict"
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

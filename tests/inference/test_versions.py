@@ -82,6 +82,7 @@ def test_a_half_copied_version_leaves_the_old_one_serving_and_heals_when_it_is_w
         assert server.log().count("version 2 of model resnet50 does not load") == 1
 
 
+@pytest.mark.slow
 def test_a_folder_without_its_graph_is_no_version_yet(numbered, tmp_path):
     folder, other = numbered("a", 1), numbered("b", 1)
     (folder / "2" / "variables").mkdir(parents=True)
@@ -93,6 +94,7 @@ def test_a_folder_without_its_graph_is_no_version_yet(numbered, tmp_path):
         server.wait_for_states("a", v1="END", v2="AVAILABLE")
 
 
+@pytest.mark.slow
 def test_a_version_whose_folder_is_removed_is_unloaded_and_comes_back_with_it(numbered, tmp_path):
     folder = numbered("a", 1, 2, 3)
     with serving(tmp_path, null("a", folder, version_policy={"kind": "all"})) as server:
@@ -114,6 +116,7 @@ def test_the_highest_version_before_it_takes_over_when_the_latest_is_removed(num
         assert server.version("a") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gone", ["moved", "emptied"])
 def test_a_model_is_served_on_while_its_folder_is_gone_or_empty(numbered, tmp_path, gone):
     folder, other = numbered("a", 1), numbered("b", 1)
@@ -185,6 +188,7 @@ def test_a_folder_that_is_a_saved_model_itself_is_version_1_and_stays_it(tmp_pat
         assert server.states("a") == {1: "AVAILABLE"}
 
 
+@pytest.mark.slow
 def test_without_a_poll_the_versions_of_the_start_stay(numbered, tmp_path):
     folder = numbered("a", 1)
     still, watched = tmp_path / "still", tmp_path / "watched"
@@ -196,6 +200,7 @@ def test_without_a_poll_the_versions_of_the_start_stay(numbered, tmp_path):
         assert server.states("a") == {1: "AVAILABLE"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

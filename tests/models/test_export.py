@@ -203,6 +203,7 @@ def test_a_model_that_reads_encoded_images_otherwise_is_discarded(weights, tmp_p
     assert list((tmp_path / "resnet50").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_folder_with_other_things_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     done = visionserve("export", "cpu", "--output", tmp_path)
@@ -284,6 +285,7 @@ def test_weights_says_where_they_are(weights):
     assert said["parameters"] == "25,636,712"
 
 
+@pytest.mark.slow
 def test_weights_that_no_source_gives_are_one_message(tmp_path):
     # An address where nobody listens stands in for a network that lets nothing through.
     environment = {

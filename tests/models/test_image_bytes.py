@@ -1,5 +1,6 @@
 import io
 import math
+from functools import cache
 
 import cv2
 import numpy as np
@@ -44,6 +45,7 @@ def turned(orientation):
     return saved(Image.fromarray(CHELSEA), "JPEG", exif=exif)
 
 
+@cache
 def kinds_of_file():
     """Name -> an image file of the cat."""
     photo = Image.fromarray(CHELSEA)

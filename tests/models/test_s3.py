@@ -1,33 +1,40 @@
-import os
 import subprocess
 import sys
 
 import boto3
 import pytest
+import requests
 
 from tests.conftest import free_port
 from visionserve.errors import ModelError
 from visionserve.models.s3 import fetch_model
 
 
-@pytest.fixture
-def moto_s3(monkeypatch, tmp_path):
-    """A stand-in for AWS S3, which cannot run here."""
+@pytest.fixture(scope="module")
+def moto():
+    """The URL of a stand-in for AWS, which cannot run here."""
     port = free_port()
-    environment = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
-    environment |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_MAX_ATTEMPTS": "8"}
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, env={**os.environ}, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     while "Running on" not in process.stderr.readline():
         assert process.poll() is None
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.communicate()
+
+
+@pytest.fixture
+def moto_s3(moto, monkeypatch):
+    """A client of the stand-in, which holds nothing but an empty bucket."""
+    environment = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+    environment |= {"AWS_ENDPOINT_URL": moto, "AWS_MAX_ATTEMPTS": "8"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     client = boto3.client("s3")
     client.create_bucket(Bucket="bucket")
     yield client
-    process.terminate()
-    process.communicate()
+    requests.post(f"{moto}/moto-api/reset", timeout=60).raise_for_status()
 
 
 def test_a_model_on_a_moto_s3_stand_in_is_fetched_once_and_again_when_it_changes(moto_s3, tmp_path):

@@ -52,6 +52,7 @@ def test_the_downloaded_weights_are_resnet50_s(weights):
     assert hashlib.sha256(weights.path.read_bytes()).hexdigest() == weights.sha256
 
 
+@pytest.mark.slow
 def test_the_npm_package_s_epsilon_is_that_of_the_keras_it_was_trained_with(npm_tarball):
     assert find_weights(npm_tarball).epsilon == 1e-3
 
@@ -96,6 +97,7 @@ def _keras_2_2_names():
     return ["conv1", "bn_conv1", "fc1000", *(f"{kind}{name}" for kind in ("res", "bn") for name in in_file)]
 
 
+@pytest.mark.slow
 def test_a_tensorflow_js_model_gives_its_weights(tfjs, npm_tarball):
     found = find_weights(tfjs / "model.json")
     assert_same(found.tensors, find_weights(npm_tarball).tensors)
@@ -128,6 +130,7 @@ def test_a_cut_off_file_is_refused_by_name(saved_by_keras, tmp_path, name):
         find_weights(cut(saved_by_keras / name, tmp_path / name))
 
 
+@pytest.mark.slow
 def test_a_cut_off_tarball_is_refused(npm_tarball, tmp_path):
     with pytest.raises(WeightsError, match="does not hold ResNet50"):
         find_weights(cut(npm_tarball, tmp_path / "package.tgz"))
@@ -173,6 +176,7 @@ def test_code_in_a_keras_archive_is_never_run(saved_by_keras, tmp_path):
     assert not trap.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "sentence"),
     [
@@ -189,6 +193,7 @@ def test_another_network_is_refused_with_the_first_layer_that_does_not_fit(tmp_p
         find_weights(tmp_path / "other.h5")
 
 
+@pytest.mark.slow
 def test_a_resnet50_of_other_classes_is_refused_with_both_shapes(tmp_path):
     import keras
 
@@ -281,6 +286,7 @@ def server(monkeypatch, npm_tarball):
         yield server
 
 
+@pytest.mark.slow
 def test_the_next_source_is_used_where_one_fails_and_a_break_in_it_is_resumed(server, tmp_path):
     data = server.files["/weights.tgz"]
     server.cuts = [40_000_000]
@@ -291,6 +297,7 @@ def test_the_next_source_is_used_where_one_fails_and_a_break_in_it_is_resumed(se
     assert len(server.requests) == 3
 
 
+@pytest.mark.slow
 def test_what_is_in_the_cache_comes_before_a_source_that_must_be_asked(server, tmp_path):
     data = server.files["/weights.tgz"]
     (tmp_path / "weights.tgz").write_bytes(data)
@@ -299,6 +306,7 @@ def test_what_is_in_the_cache_comes_before_a_source_that_must_be_asked(server, t
     assert server.requests == []
 
 
+@pytest.mark.slow
 def test_an_altered_file_in_the_cache_is_not_used_but_fetched_again(server, tmp_path):
     data = server.files["/weights.tgz"]
     altered = bytearray(data)

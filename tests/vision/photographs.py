@@ -1,12 +1,14 @@
 """Real photographs, encoded in every way a client may send them, and the pixels a careful reference gives."""
 
 import io
+from functools import cache
 
 import numpy as np
 import skimage.data
 from PIL import Image, ImageOps
 
 
+@cache
 def photograph(name="chelsea", size=None, resample=Image.LANCZOS):
     image = Image.fromarray(getattr(skimage.data, name)())
     return image if size is None else image.resize(size, resample)

@@ -313,7 +313,7 @@ def test_a_moderate_reduction_stays_close_to_the_exact_area_filter(size):
     assert difference(to_input(encoded(photograph("coffee", size), "PNG")), exact) < CLOSE
 
 
-@pytest.mark.parametrize("side", [1023, 1024, 1025, 1537, 2047, 2051, 4099])
+@pytest.mark.parametrize("side", [1023, 1024, 1025, 1537, 2047, 2051, pytest.param(4099, marks=pytest.mark.slow)])
 def test_a_photograph_has_the_same_pixels_as_jpeg_and_as_png_at_any_size(side):
     data = encoded(photograph("coffee", (side + 333, side)), "JPEG", quality=95)
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)

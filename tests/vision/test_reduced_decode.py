@@ -37,7 +37,6 @@ def top5(probabilities: np.ndarray) -> np.ndarray:
     return np.sort(np.argsort(probabilities, axis=1)[:, -5:], axis=1)
 
 
-@pytest.mark.slow
 def test_a_reduced_decoding_answers_as_the_full_one_does(
     model: Path, crops: list[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
