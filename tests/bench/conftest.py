@@ -24,7 +24,10 @@ class Run:
 
     def row(self, name: str) -> str:
         """The value that the summary shows after `name: `."""
-        return next(line.split(": ", 1)[1] for line in self.out.splitlines() if line.strip().startswith(f"{name}: "))
+        return self.rows(name)[0]
+
+    def rows(self, name: str) -> list[str]:
+        return [line.split(": ", 1)[1] for line in self.out.splitlines() if line.strip().startswith(f"{name}: ")]
 
 
 class Bench:

@@ -1,5 +1,6 @@
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -25,6 +26,7 @@ class Record:
     in_flight: int = 0
     most_in_flight: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
     def wait_for(self, requests: int) -> None:
         for _ in range(600):
@@ -103,15 +105,17 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(behave: Behavior = Exchange.answer) -> Iterator[tuple[str, Record]]:
-    """A real HTTP server on a free port of 127.0.0.1 that does as `behave` says; yields its URL and its record."""
+def serving(behave: Behavior = Exchange.answer, tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, Record]]:
+    """A real server on a free port of 127.0.0.1 that does as `behave` says; yields its URL and its record."""
     record = Record()
     handler = type("Handler", (Exchange,), {"record": record, "behave": behave})
     server = _Server(("127.0.0.1", 0), handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/", record
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}/", record
     finally:
         server.shutdown()
         server.server_close()

@@ -81,6 +81,7 @@ def test_a_server_that_never_answers_runs_into_the_time_out(bench, photo):
     assert "p50 -" in run.row("latency (ms)")
 
 
+@pytest.mark.slow
 def test_the_time_out_holds_for_the_whole_answer_however_slowly_it_drips(bench, photo):
     with answering_with(*[b"HTTP/1.1 200 OK\r\nX-Drip: "] + [b"x"] * 200, pause_s=0.1) as url:
         run = bench("-s", 1, "--timeout", 1, photo, url)
@@ -96,6 +97,7 @@ def test_a_redirect_is_a_failure_and_its_target_gets_no_load(bench, photo):
         with serving(redirect) as (url, record):
             run = bench("-s", 3, photo, url)
     assert_failed(run, {"status 307": 3}, 3)
+    assert run.row("status 307") == f"redirects to {elsewhere}; it was not followed"
     assert (len(record.bodies), len(other.bodies)) == (3, 0)
 
 
@@ -115,6 +117,7 @@ with serving(behave) as (url, record):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("duration", [("-s", 15), ("-i", 600)], ids=["samples", "time-based"])
 def test_a_server_that_dies_ends_the_run_in_a_summary(bench, photo, duration):
     repository = str(Path(__file__).resolve().parents[2])
@@ -132,4 +135,4 @@ def test_a_server_that_dies_ends_the_run_in_a_summary(bench, photo, duration):
     assert set(run.figures["errors"]) <= {"reset", "refused"}
     assert run.row("inferences") == str(run.figures["inferences"])
     if duration[0] == "-i":
-        assert run.row("note") == "2 clients gave up: the endpoint no longer answered"
+        assert run.row("note") == "1 worker gave up: the endpoint no longer answered"

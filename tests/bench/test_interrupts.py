@@ -27,6 +27,7 @@ def assert_nothing_left(group: int) -> None:
     raise AssertionError("processes of the run are still there after 10 s")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_prints_what_was_measured_so_far(bench, photo, number):
     with serving(slow) as (url, record):
@@ -58,6 +59,7 @@ def test_ctrl_c_does_not_wait_for_a_server_that_hangs(bench, photo):
     assert (run.figures["served"], run.figures["abandoned"]) == (0, 3)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_reported_and_the_others_are_counted(bench, photo):
     with serving(slow) as (url, record):
         process = bench.start("-w", 2, "-s", 60, photo, url)
@@ -72,6 +74,7 @@ def test_a_worker_that_dies_is_reported_and_the_others_are_counted(bench, photo)
     assert "worker 1 died" in run.row("note")
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_parent_is_killed(bench, photo):
     with serving(slow) as (url, record):
         process = bench.start("-w", 2, "-i", 600, photo, url)

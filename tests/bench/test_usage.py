@@ -110,7 +110,7 @@ def test_a_source_that_is_no_image_is_refused_before_any_load(bench, tmp_path, i
         assert_refused(bench(tmp_path / "notes.jpg", url), "notes.jpg", "is no image")
         assert_refused(bench(tmp_path / "empty.jpg", url), "empty.jpg", "is no image")
         assert_refused(bench(tmp_path / "gone.jpg", url), "gone.jpg", "no such file")
-        assert_refused(bench(tmp_path, url), str(tmp_path), "directory")
+        assert_refused(bench(tmp_path, url), str(tmp_path), "folder without an image")
         assert_refused(bench(f"{image_host}/gone.jpg", url), "gone.jpg", "404")
         assert_refused(bench(f"{image_host}/notes.jpg", url), "notes.jpg", "is no image")
         assert_refused(bench(f"http://127.0.0.1:{unused_port()}/cat.jpg", url), "does not answer")
@@ -144,12 +144,19 @@ def test_the_json_document_says_what_was_run(bench, photo, photo_bytes):
     assert run.figures["schema"] == "visionserve.bench/1"
     assert run.figures["settings"] == {
         "endpoint": url,
+        "loop": "closed",
         "workers": 1,
-        "threads": 2,
+        "clients": 2,
         "samples": 3,
         "seconds": None,
+        "warmup_s": 0.0,
+        "rate": None,
+        "arrivals": None,
+        "payload": "imgs",
         "batch_size": 4,
+        "images": 1,
         "image_bytes": len(photo_bytes),
+        "expect": None,
         "timeout_s": 5.0,
     }
     assert set(run.figures["latency_ms"]) == {"mean", "p50", "p90", "p95", "p99", "p99.9", "max"}

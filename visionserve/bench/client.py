@@ -14,25 +14,29 @@ RECEIVE_BYTES = 65536
 
 
 class Answer(NamedTuple):
-    """What came back for one request: a status and a body, or the failure that stood in the way."""
+    """What came back for one request: a status and a body, or the failure that stood in the way.
+
+    `location` is where a redirect points to; `received` counts bytes of head and body.
+    """
 
     status: int
     body: bytes
     failure: Failure | None = None
+    location: str = ""
+    received: int = 0
 
 
 class Client:
-    """One keep-alive connection that posts the same request again and again.
+    """One keep-alive connection that posts requests one after the other.
 
-    urllib3 opens the connection (names, TLS), llhttp reads the answers. The request is sent as one buffer: urllib3's
+    urllib3 opens the connection (names, TLS), llhttp reads the answers. Requests come as one buffer each: urllib3's
     and http.client's own request paths build and parse headers in Python, which costs several times the CPU.
     Nothing is retried and no redirect is followed: what the server did is what is counted.
     """
 
-    def __init__(self, endpoint: Endpoint, request: bytes, timeout_s: float) -> None:
+    def __init__(self, endpoint: Endpoint, timeout_s: float) -> None:
         self.connections = 0
         self._endpoint = endpoint
-        self._request = request
         self._timeout_s = timeout_s
         self._connection: HTTPConnection | None = None
         self._reader = _AnswerReader()
@@ -47,10 +51,10 @@ class Client:
             return failures.of_error(error)
         return None
 
-    def post(self) -> Answer:
+    def post(self, request: bytes) -> Answer:
         """Sends the request and waits for the whole answer, at most `timeout_s` seconds, connecting included."""
         try:
-            return self._post(perf_counter() + self._timeout_s)
+            return self._post(request, perf_counter() + self._timeout_s)
         except failures.TRANSPORT_ERRORS as error:
             self.close()
             failure = Failure(failures.ABANDONED, "") if self._aborted else failures.of_error(error)
@@ -76,7 +80,7 @@ class Client:
         self.connections += 1
         return self._connection
 
-    def _post(self, deadline: float) -> Answer:
+    def _post(self, request: bytes, deadline: float) -> Answer:
         connection = self._connection
         if connection is None or not connection.is_connected:
             self.close()
@@ -87,7 +91,7 @@ class Client:
         _limit(sock, deadline)
         keep_alive = True
         try:
-            sock.sendall(self._request)
+            sock.sendall(request)
         except (BrokenPipeError, ConnectionResetError):
             # A server may answer before it has read everything (413) and close: its answer counts, if there is one.
             keep_alive = False
@@ -98,7 +102,7 @@ class Client:
             reader.feed(sock.recv(RECEIVE_BYTES))
         if not (keep_alive and reader.keep_alive):
             self.close()
-        return Answer(reader.status, reader.body)
+        return Answer(reader.status, reader.body, None, reader.location, reader.received)
 
 
 class _AnswerReader:
@@ -111,6 +115,8 @@ class _AnswerReader:
     def begin(self) -> None:
         self.complete = False
         self.keep_alive = True
+        self.location = ""
+        self.received = 0
         self._parts: list[bytes] = []
         self._in_body = False
         self._framed = False
@@ -125,6 +131,7 @@ class _AnswerReader:
 
     def feed(self, data: bytes) -> None:
         if data:
+            self.received += len(data)
             self._parser.feed_data(data)
         elif self._in_body and not self._framed:
             # Without a length, the body ends where the connection does (RFC 9112, 6.3).
@@ -133,8 +140,11 @@ class _AnswerReader:
             raise ConnectionResetError("the server closed the connection before its answer was complete")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if name.lower() in (b"content-length", b"transfer-encoding"):
+        name = name.lower()
+        if name in (b"content-length", b"transfer-encoding"):
             self._framed = True
+        elif name == b"location":
+            self.location = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         self._in_body = self.status >= 200

@@ -1,4 +1,6 @@
+import re
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from urllib.parse import unquote
@@ -11,13 +13,24 @@ from visionserve.errors import UsageError
 
 
 @cache
-def _tls_context() -> ssl.SSLContext:
-    return ssl.create_default_context()
+def _tls_context(insecure: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+# What the client itself needs to say, or what would change how an answer is framed.
+OWN_HEADERS = {"content-length", "transfer-encoding", "connection", "expect", "host"}
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where the load goes: one host and one path, http or https."""
+    """Where the load goes: one host and one path, http or https.
+
+    `headers` go with every request; `insecure` accepts any certificate.
+    """
 
     scheme: str
     host: str
@@ -25,10 +38,15 @@ class Endpoint:
     authority: str
     target: str
     credentials: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    insecure: bool = False
 
     @classmethod
-    def parse(cls, url: str) -> "Endpoint":
-        """Raises UsageError when `url` is not http(s)://HOST[:PORT][/PATH][?QUERY]."""
+    def parse(cls, url: str, headers: Sequence[str] = (), insecure: bool = False) -> "Endpoint":
+        """`headers` are lines, NAME: VALUE.
+
+        Raises UsageError when `url` is not http(s)://HOST[:PORT][/PATH][?QUERY], or a line is no header.
+        """
         try:
             parsed = parse_url(url)
         except LocationParseError as error:
@@ -42,6 +60,8 @@ class Endpoint:
             authority=parsed.host if parsed.port is None else f"{parsed.host}:{parsed.port}",
             target=parsed.request_uri,
             credentials=None if parsed.auth is None else unquote(parsed.auth),
+            headers=tuple(_header(line) for line in headers),
+            insecure=insecure,
         )
 
     def __str__(self) -> str:
@@ -50,7 +70,7 @@ class Endpoint:
     def connection(self, timeout_s: float) -> HTTPConnection:
         """A connection that is not open yet; urllib3 sets TCP_NODELAY, and certificates are verified."""
         if self.scheme == "https":
-            return HTTPSConnection(self.host, self.port, timeout=timeout_s, ssl_context=_tls_context())
+            return HTTPSConnection(self.host, self.port, timeout=timeout_s, ssl_context=_tls_context(self.insecure))
         return HTTPConnection(self.host, self.port, timeout=timeout_s)
 
     def request(self, body: bytes, content_type: str) -> bytes:
@@ -64,5 +84,22 @@ class Endpoint:
         }
         if self.credentials is not None:
             headers["Authorization"] = make_headers(basic_auth=self.credentials)["authorization"]
-        lines = [f"POST {self.target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        named = {name.lower() for name, _ in self.headers}
+        kept = [(name, value) for name, value in headers.items() if name.lower() not in named]
+        lines = [f"POST {self.target} HTTP/1.1", *(f"{name}: {value}" for name, value in (*kept, *self.headers))]
         return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+def _header(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    value = value.strip()
+    # Tokens and field values as RFC 9110, 5.1 and 5.5, has them.
+    if (
+        not colon
+        or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name)
+        or not re.fullmatch(r"[\t -~\x80-\xff]*", value)
+    ):
+        raise UsageError(f"--header {line!r} is no header: write it as 'Name: value'.")
+    if name.lower() in OWN_HEADERS:
+        raise UsageError(f"--header {name} is set by the benchmark itself: leave it out.")
+    return name, value

@@ -24,7 +24,9 @@ class Failure(NamedTuple):
     detail: str
 
 
-def of_status(status: int, body: bytes) -> Failure:
+def of_status(status: int, body: bytes, location: str = "") -> Failure:
+    if location and 300 <= status < 400:
+        return Failure(f"status {status}", f"redirects to {location[:DETAIL_LENGTH]}; it was not followed")
     return Failure(f"status {status}", excerpt(body))
 
 

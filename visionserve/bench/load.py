@@ -1,20 +1,20 @@
 import multiprocessing
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from time import perf_counter, perf_counter_ns
+from time import perf_counter, perf_counter_ns, process_time
 from typing import Any
 
 from visionserve.bench.client import Client
 from visionserve.bench.failures import Failure
 from visionserve.bench.interrupts import Interrupts, signals_blocked
+from visionserve.bench.outcome import Outcome
 from visionserve.bench.plan import Plan
-from visionserve.bench.results import Outcome
-from visionserve.bench.worker import run_worker
+from visionserve.bench.worker import Interval, run_worker
 from visionserve.errors import UsageError, VisionserveError
 
 # Time for the start to reach every worker, so that all begin in the same moment.
@@ -24,25 +24,29 @@ STOP_GRACE_S = 5.0
 
 def check_reachable(plan: Plan) -> None:
     """Opens one connection and closes it. Raises UsageError when that fails."""
-    client = Client(plan.endpoint, b"", plan.timeout_s)
+    client = Client(plan.endpoint, plan.timeout_s)
     failure = client.connect()
     client.close()
     if failure is not None:
         raise _unreachable(plan, failure)
 
 
-def run_load(plan: Plan) -> Outcome:
-    """Runs `plan` to its end, or to the first Ctrl-C.
+# Is shown what was measured so far whenever a worker reports, which each does every second; True ends the run.
+Watch = Callable[[Outcome], bool]
+
+
+def run_load(plan: Plan, interrupts: Interrupts, watch: Watch | None = None) -> Outcome:
+    """Runs `plan` to its end, or to the first Ctrl-C, or until `watch` says so.
 
     Raises UsageError when not every client can connect before any load is sent, and KeyboardInterrupt when
     interrupted before then.
     """
-    with Interrupts() as interrupts, _workers(plan) as workers:
+    with _workers(plan) as workers:
         _wait_until_connected(plan, workers, interrupts)
         start_ns = perf_counter_ns() + START_MARGIN_NS
         for worker in workers:
             worker.tell(start_ns)
-        return _collect(workers, interrupts)
+        return _collect(workers, interrupts, watch)
 
 
 @dataclass
@@ -66,7 +70,7 @@ class _Worker:
         self.process.join()
         code = self.process.exitcode or 0
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return f"worker {self.number} died ({how})"
+        return f"worker {self.number + 1} died ({how})"
 
 
 @contextmanager
@@ -79,9 +83,9 @@ def _workers(plan: Plan) -> Iterator[list[_Worker]]:
     try:
         # They inherit the mask: Ctrl-C in a terminal goes to the whole group, and only the parent is to act on it.
         with signals_blocked():
-            for number in range(1, plan.workers + 1):
+            for number in range(plan.processes):
                 pipe, theirs = context.Pipe()
-                process = context.Process(target=run_worker, args=(plan, theirs), daemon=True)
+                process = context.Process(target=run_worker, args=(plan, number, theirs), daemon=True)
                 process.start()
                 theirs.close()
                 workers.append(_Worker(number, process, pipe))
@@ -115,8 +119,8 @@ def _wait_until_connected(plan: Plan, workers: list[_Worker], interrupts: Interr
                 raise _unreachable(plan, failure)
 
 
-def _collect(workers: list[_Worker], interrupts: Interrupts) -> Outcome:
-    outcome = Outcome()
+def _collect(workers: list[_Worker], interrupts: Interrupts, watch: Watch | None) -> Outcome:
+    outcome, cpu_s = Outcome(), process_time()
     waiting: dict[Any, _Worker] = {worker.pipe: worker for worker in workers}
     give_up_at: float | None = None
     while waiting:
@@ -124,20 +128,34 @@ def _collect(workers: list[_Worker], interrupts: Interrupts) -> Outcome:
         ready = wait([*waiting, interrupts.alarm], timeout=left)
         if interrupts.alarm in ready:
             interrupts.take()
-            for worker in waiting.values():
-                worker.tell(None)
             # The second Ctrl-C waits no longer.
             give_up_at = perf_counter() + (0.0 if outcome.interrupted else STOP_GRACE_S)
             outcome.interrupted = True
+            _stop(waiting)
         elif not ready:
             for worker in waiting.values():
                 worker.process.kill()
-        for worker in [waiting.pop(pipe) for pipe in ready if pipe in waiting]:
+        for pipe in [pipe for pipe in ready if pipe in waiting]:
+            worker = waiting[pipe]
             try:
-                outcome.tally.merge(worker.receive())
+                interval: Interval = worker.receive()
             except EOFError:
                 outcome.lost_workers.append(worker.death())
+                del waiting[pipe]
+                continue
+            outcome.add(worker.number, interval)
+            if interval.done:
+                del waiting[pipe]
+            elif watch is not None and give_up_at is None and watch(outcome):
+                give_up_at = perf_counter() + STOP_GRACE_S
+                _stop(waiting)
+    outcome.parent_cpu_s = process_time() - cpu_s
     return outcome
+
+
+def _stop(waiting: dict[Any, _Worker]) -> None:
+    for worker in waiting.values():
+        worker.tell(None)
 
 
 def _unreachable(plan: Plan, failure: Failure) -> UsageError:

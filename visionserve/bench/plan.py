@@ -1,40 +1,34 @@
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from visionserve.bench.endpoint import Endpoint
-from visionserve.bench.pacing import FixedCount, Pacer, UntilDeadline
-from visionserve.bench.workload import ImageBatch
+from visionserve.bench.pacing import Pacer
+from visionserve.bench.workload import Workload
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole run: `workers` processes of `threads` clients, each sending `workload` as `pacer` says."""
+    """A whole run: up to `workers` processes share `clients` connections and send `workload` as `pacer` says."""
 
-    endpoint: Endpoint
-    workload: ImageBatch
+    workload: Workload
     pacer: Pacer
     workers: int
-    threads: int
+    clients: int
     timeout_s: float
 
     @property
-    def clients(self) -> int:
-        return self.workers * self.threads
+    def endpoint(self) -> Endpoint:
+        return self.workload.endpoint
 
-    def request(self) -> bytes:
-        """The bytes on the wire of one request."""
-        payload = self.workload.payload()
-        return self.endpoint.request(payload.body, payload.content_type)
+    @property
+    def processes(self) -> int:
+        return min(self.workers, self.clients)
 
-    def settings(self) -> dict[str, Any]:
-        """The plan as it is kept beside the figures."""
-        return {
-            "endpoint": str(self.endpoint),
-            "workers": self.workers,
-            "threads": self.threads,
-            "samples": self.pacer.samples if isinstance(self.pacer, FixedCount) else None,
-            "seconds": self.pacer.seconds if isinstance(self.pacer, UntilDeadline) else None,
-            "batch_size": self.workload.batch_size,
-            "image_bytes": len(self.workload.image),
-            "timeout_s": self.timeout_s,
-        }
+    def clients_of(self, worker: int) -> range:
+        """The numbers, from 0 of all clients, of those in worker `worker` (from 0)."""
+        each, more = divmod(self.clients, self.processes)
+        first = worker * each + min(worker, more)
+        return range(first, first + each + (worker < more))
+
+    def paced(self, pacer: Pacer, clients: int | None = None) -> "Plan":
+        """The same load at another pace."""
+        return replace(self, pacer=pacer, clients=self.clients if clients is None else clients)

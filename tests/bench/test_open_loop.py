@@ -1,0 +1,190 @@
+import math
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.bench.servers import Exchange, Record, serving
+
+PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99}
+
+
+def delay(seconds: float):
+    def behave(exchange: Exchange) -> None:
+        time.sleep(seconds)
+        exchange.answer()
+
+    return behave
+
+
+def assert_percentiles(figures, truth_s: list[float]) -> None:
+    """Every percentile within 3 % or 1 ms of the one of `truth_s`, one or two requests of rank aside."""
+    ordered = sorted(truth_s)
+    for name, percent in PERCENTILES.items():
+        rank = math.ceil(percent / 100 * len(ordered)) - 1
+        low, high = ordered[max(0, rank - 2)] * 1000, ordered[min(len(ordered) - 1, rank + 2)] * 1000
+        reported = figures["latency_ms"][name]
+        assert min(low * 0.97, low - 1) <= reported <= max(high * 1.03, high + 1), (name, low, reported, high)
+
+
+def gaps_of(record: Record) -> list[float]:
+    return [later - earlier for earlier, later in pairwise(sorted(record.arrived))]
+
+
+def test_requests_are_sent_when_they_are_due_whether_or_not_earlier_ones_were_answered(bench, photo):
+    with serving(delay(1.0)) as (url, record):
+        run = bench("--rate", 20, "-i", 3, photo, url)
+    assert run.code == 0, run.out
+    assert len(record.arrived) == 60
+    assert record.most_in_flight >= 15
+    gaps = gaps_of(record)
+    assert statistics.median(gaps) == pytest.approx(1 / 20, abs=0.01)
+    assert run.figures["settings"]["loop"] == "open"
+    assert run.figures["connections"] < 40, "no more connections than the load needs"
+    assert run.figures["send_lag_ms"]["p50"] < 10
+    assert run.row("send lag (ms)").startswith("mean")
+
+
+def test_several_workers_share_the_rate(bench, photo):
+    with serving(delay(0.05)) as (url, record):
+        run = bench("-w", 3, "--rate", 30, "-i", 2, photo, url)
+    assert len(record.arrived) == run.figures["requests"] == 60
+    arrived = sorted(record.arrived)
+    assert arrived[-1] - arrived[0] == pytest.approx(2, rel=0.1)
+
+
+@pytest.mark.slow
+def test_poisson_arrivals_are_irregular_and_have_the_rate(bench, photo):
+    with serving() as (url, record):
+        run = bench("--rate", 100, "--arrivals", "poisson", "-i", 4, photo, url)
+    assert run.figures["settings"]["arrivals"] == "poisson"
+    assert len(record.arrived) == pytest.approx(400, abs=5 * 20)
+    gaps = gaps_of(record)
+    # Exponential gaps: their standard deviation is their mean; evenly spaced ones have next to none.
+    assert statistics.stdev(gaps) == pytest.approx(statistics.mean(gaps), rel=0.35)
+
+
+@pytest.mark.slow
+def test_a_fixed_delay_is_every_percentile_in_an_open_loop_too(bench, photo):
+    with serving(delay(0.4)) as (url, record):
+        run = bench("--rate", 25, "-i", 4, photo, url)
+    assert_percentiles(run.figures, record.took)
+
+
+@pytest.mark.slow
+def test_two_modes_show_in_their_percentiles(bench, photo):
+    def behave(exchange: Exchange) -> None:
+        time.sleep(0.9 if exchange.number % 5 == 4 else 0.3)
+        exchange.answer()
+
+    with serving(behave) as (url, record):
+        run = bench("--rate", 25, "-i", 4, photo, url)
+    assert_percentiles(run.figures, record.took)
+
+
+@contextmanager
+def stalling(after_s: float, stall_s: float, service_s: float) -> Iterator[tuple[str, Record]]:
+    """A server that answers nothing for `stall_s` seconds, `after_s` seconds after its first request."""
+    begun: list[float] = []
+
+    def behave(exchange: Exchange) -> None:
+        with exchange.record.lock:
+            begun.append(time.monotonic())
+        since = time.monotonic() - begun[0]
+        if after_s <= since < after_s + stall_s:
+            time.sleep(after_s + stall_s - since)
+        time.sleep(service_s)
+        exchange.answer()
+
+    with serving(behave) as (url, record):
+        yield url, record
+
+
+def test_a_stall_of_two_seconds_shows_in_an_open_loop_as_theory_says_and_not_in_a_closed_one(bench, photo):
+    """At a constant rate the requests due in the stall wait for its rest, evenly from all of it down to nothing."""
+    rate, seconds, stall_s, service_s = 40, 6, 2.0, 0.2
+    with stalling(2.0, stall_s, service_s) as (url, _):
+        opened = bench("--rate", rate, "-i", seconds, photo, url).figures
+    stalled = [stall_s + service_s - place / rate for place in range(int(stall_s * rate))]
+    assert_percentiles(opened, [service_s] * int((seconds - stall_s) * rate) + stalled)
+    with stalling(2.0, stall_s, 0.02) as (url, _):
+        run = bench("-t", 2, "-i", seconds, photo, url)
+    closed = run.figures
+    assert 1000 < closed["latency_ms"]["max"] < 2100
+    assert closed["latency_ms"]["p99"] < 500, "only one request of each client met the stall"
+    assert opened["latency_ms"]["p99"] > 1800
+    assert "a closed loop cannot show" in run.row("note")
+
+
+def test_a_bounded_pool_does_not_hide_the_wait_for_a_connection(bench, photo):
+    with stalling(1.0, 2.0, 0.02) as (url, record):
+        run = bench("--rate", 20, "-i", 5, "--connections", 3, photo, url)
+    assert record.most_in_flight <= 3
+    assert run.figures["requests"] == 100, "none is dropped"
+    assert run.figures["waited_for_connection"] > 20
+    assert run.figures["latency_ms"]["p90"] > 1000
+    assert run.figures["latency_ms"]["max"] == pytest.approx(2020, rel=0.05)
+    assert "all 3 connections were busy" in run.row("note")
+
+
+FROZEN_SERVER = """
+import sys, threading, time
+sys.path.insert(0, sys.argv[1])
+from tests.bench.servers import serving
+
+def behave(exchange):
+    time.sleep(0.02)
+    exchange.answer()
+
+with serving(behave) as (url, record):
+    print(url, flush=True)
+    threading.Event().wait()
+"""
+
+
+@contextmanager
+def freezing(after_s: float, frozen_s: float) -> Iterator[str]:
+    """A server in a process of its own, stopped with SIGSTOP in the middle and continued."""
+    repository = str(Path(__file__).resolve().parents[2])
+    command = [sys.executable, "-c", FROZEN_SERVER, repository]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        begin = threading.Event()
+
+        def freeze() -> None:
+            begin.wait(30)
+            time.sleep(after_s)
+            os.kill(server.pid, signal.SIGSTOP)
+            time.sleep(frozen_s)
+            os.kill(server.pid, signal.SIGCONT)
+
+        thread = threading.Thread(target=freeze)
+        thread.start()
+        begin.set()
+        try:
+            yield url
+        finally:
+            thread.join()
+            server.kill()
+
+
+@pytest.mark.slow
+def test_a_server_frozen_for_six_of_twenty_seconds(bench, photo):
+    with freezing(8, 6) as url:
+        opened = bench("--rate", 20, "-i", 20, photo, url)
+    assert opened.figures["latency_ms"]["p99"] > 5000
+    assert opened.code == 0, "it was slow and answered all"
+    with freezing(8, 6) as url:
+        closed = bench("-t", 4, "-i", 20, photo, url)
+    assert closed.figures["latency_ms"]["p99"] < 1000
+    assert "a closed loop cannot show" in closed.row("note")
