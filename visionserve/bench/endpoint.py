@@ -1,15 +1,27 @@
 import re
+import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 from urllib.parse import unquote
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import LocationParseError
 from urllib3.util import make_headers, parse_url
 
 from visionserve.errors import UsageError
+
+Address = tuple[socket.AddressFamily, Any]
+
+
+@cache
+def _addresses(host: str, port: int) -> list[Address]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise OSError(f"{host} is no host name") from error
+    return [(family, address) for family, _, _, _, address in found]
 
 
 @cache
@@ -67,11 +79,13 @@ class Endpoint:
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}{self.target}"
 
-    def connection(self, timeout_s: float) -> HTTPConnection:
-        """A connection that is not open yet; urllib3 sets TCP_NODELAY, and certificates are verified."""
-        if self.scheme == "https":
-            return HTTPSConnection(self.host, self.port, timeout=timeout_s, ssl_context=_tls_context(self.insecure))
-        return HTTPConnection(self.host, self.port, timeout=timeout_s)
+    def addresses(self) -> list[Address]:
+        """Where to connect to, in order of preference. Raises OSError when the host has no address."""
+        return _addresses(self.host, self.port)
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """None for http."""
+        return _tls_context(self.insecure) if self.scheme == "https" else None
 
     def request(self, body: bytes, content_type: str) -> bytes:
         """One whole HTTP/1.1 POST, head and body, encoded once for every time it is sent."""

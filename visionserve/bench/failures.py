@@ -2,7 +2,6 @@ import ssl
 from typing import NamedTuple
 
 from httptools import HttpParserError, HttpParserUpgrade
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 REFUSED = "refused"
 RESET = "reset"
@@ -12,7 +11,7 @@ WRONG_ANSWER = "wrong answer"
 ABANDONED = "abandoned"
 
 # What a connection can raise; anything else is a defect of ours and must not pass for a failed request.
-TRANSPORT_ERRORS = (OSError, HTTPError, HttpParserError, HttpParserUpgrade)
+TRANSPORT_ERRORS = (OSError, HttpParserError, HttpParserUpgrade)
 
 DETAIL_LENGTH = 200
 
@@ -32,15 +31,14 @@ def of_status(status: int, body: bytes, location: str = "") -> Failure:
 
 def of_error(error: Exception) -> Failure:
     """The failure that one of TRANSPORT_ERRORS stands for."""
-    cause = error.__cause__ if isinstance(error, NewConnectionError) and error.__cause__ else error
-    detail = " ".join(str(cause).split()) or type(cause).__name__
-    return Failure(_kind(cause), detail[:DETAIL_LENGTH])
+    detail = " ".join(str(error).split()) or type(error).__name__
+    return Failure(_kind(error), detail[:DETAIL_LENGTH])
 
 
 def _kind(error: BaseException) -> str:
     if isinstance(error, ConnectionRefusedError):
         return REFUSED
-    if isinstance(error, TimeoutError | ConnectTimeoutError):
+    if isinstance(error, TimeoutError):
         return TIMEOUT
     if isinstance(error, ConnectionError | ssl.SSLEOFError):
         return RESET

@@ -1,5 +1,4 @@
 from collections import Counter
-from threading import Lock
 from typing import Any, NamedTuple
 
 from hdrh.histogram import HdrHistogram
@@ -78,6 +77,10 @@ class Tally:
             self.failed[failure.kind] += 1
             self.examples.setdefault(failure.kind, failure.detail)
 
+    def add_warmup(self, failed: bool) -> None:
+        self.warmup_requests += 1
+        self.warmup_failed += failed
+
     def merge(self, other: "Tally") -> None:
         self.served += other.served
         self.inferences += other.inferences
@@ -117,26 +120,3 @@ def decoded(encoded: bytes | str) -> HdrHistogram:
     empty = histogram()
     empty.decode_and_add(encoded)
     return empty
-
-
-class Recorder:
-    """Tallies the results of a worker's clients, and hands over what came in since the last time."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._tally = Tally()
-
-    def add(self, result: Result) -> None:
-        with self._lock:
-            self._tally.add(result)
-
-    def add_warmup(self, failed: bool) -> None:
-        with self._lock:
-            self._tally.warmup_requests += 1
-            self._tally.warmup_failed += failed
-
-    def take(self) -> Tally:
-        fresh = Tally()
-        with self._lock:
-            taken, self._tally = self._tally, fresh
-        return taken

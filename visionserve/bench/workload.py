@@ -4,7 +4,7 @@ from functools import cached_property
 from itertools import cycle, islice
 
 from visionserve.bench import failures
-from visionserve.bench.client import Answer
+from visionserve.bench.answers import Answer
 from visionserve.bench.endpoint import Endpoint
 from visionserve.bench.failures import Failure
 from visionserve.bench.payloads import PayloadFormat, WrongAnswer, parsed, wrong_answer
