@@ -3,6 +3,7 @@ from pathlib import Path
 import click
 
 import visionserve
+from visionserve.bench.compare import compare
 from visionserve.commands import SentenceGroup
 
 WEIGHTS = click.option(
@@ -16,7 +17,7 @@ WEIGHTS = click.option(
 @click.group(cls=SentenceGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(visionserve.__version__)
 def main() -> None:
-    """Gets ResNet50's weights, makes builds of it and serves them.
+    """Gets ResNet50's weights, makes builds of it, serves them, and compares what was measured of them.
 
     \b
     Example:
@@ -184,6 +185,8 @@ def model_server(
     logging.getLogger("visionserve").setLevel(logging.INFO)
     run(settings)
 
+
+main.add_command(compare)
 
 if __name__ == "__main__":
     main()

@@ -10,8 +10,8 @@ import sys
 
 import psutil
 
-from visionserve.bench.failures import RESET, Failure
-from visionserve.bench.results import Result, Tally
+from visionserve.bench.load.results import Result, Tally
+from visionserve.bench.transport.failures import RESET, Failure
 
 INTERVAL_NS = 100_000
 FAILURE_EVERY = 100

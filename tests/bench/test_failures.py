@@ -118,6 +118,21 @@ with serving(behave) as (url, record):
 
 
 @pytest.mark.slow
+def test_an_open_loop_gives_a_dead_server_a_whole_time_out_to_come_back(bench, photo):
+    repository = str(Path(__file__).resolve().parents[2])
+    server = subprocess.Popen([sys.executable, "-c", DYING_SERVER, repository], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        run = bench("--rate", 20, "-i", 600, "--timeout", 3, photo, server.stdout.readline().strip())
+    finally:
+        server.kill()
+        server.communicate()
+    assert run.code == 1
+    assert run.figures["errors"]["refused"] >= 3 * 20 * 0.9
+    assert run.row("note") == "1 worker gave up: the endpoint no longer answered"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("duration", [("-s", 15), ("-i", 600)], ids=["samples", "time-based"])
 def test_a_server_that_dies_ends_the_run_in_a_summary(bench, photo, duration):
     repository = str(Path(__file__).resolve().parents[2])

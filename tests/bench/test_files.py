@@ -8,7 +8,7 @@ import pytest
 from hdrh.histogram import HdrHistogram
 
 from tests.bench.servers import Exchange, serving
-from visionserve.bench.document import read
+from visionserve.bench.figures.document import read
 
 
 def test_the_histogram_in_the_document_is_what_other_tools_read(bench, photo):

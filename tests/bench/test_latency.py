@@ -5,16 +5,16 @@ import time
 import pytest
 
 from tests.bench.servers import Exchange, serving
-from visionserve.bench.endpoint import Endpoint
-from visionserve.bench.failures import Failure
-from visionserve.bench.metrics import Metrics, fold
-from visionserve.bench.outcome import Outcome
-from visionserve.bench.pacing import FixedCount
-from visionserve.bench.payloads import payload_format
-from visionserve.bench.plan import Plan
-from visionserve.bench.results import Result, Tally
-from visionserve.bench.worker import Interval
-from visionserve.bench.workload import Workload
+from visionserve.bench.figures.metrics import Metrics, fold
+from visionserve.bench.load.outcome import Outcome
+from visionserve.bench.load.pacing import FixedCount
+from visionserve.bench.load.plan import Plan
+from visionserve.bench.load.results import Result, Tally
+from visionserve.bench.load.worker import Interval
+from visionserve.bench.transport.endpoint import Endpoint
+from visionserve.bench.transport.failures import Failure
+from visionserve.bench.workload.payloads import payload_format
+from visionserve.bench.workload.workload import Workload
 
 MS = 1_000_000
 

@@ -103,6 +103,66 @@ def test_an_unknown_option_and_missing_arguments_are_refused(bench, photo):
     assert_refused(bench(), "IMG_URL", "--help")
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("-w", 0), "-w"),
+        (("--rate", 5, "-t", 2), "leave out -t"),
+        (("--rate", 5, "-s", 2), "with -i, not -s"),
+        (("--rate", "nan"), "--rate"),
+        (("--rate", 0), "--rate"),
+        (("--connections", 5), "give its --rate"),
+        (("--arrivals", "poisson"), "give its --rate"),
+        (("--sweep", "1,2", "-t", 2), "leave out -t"),
+        (("--sweep", "1,2", "--rate", 2), "leave out --rate"),
+        (("--sweep", "rate=1,2", "-s", 2), "with -i, not -s"),
+        (("--sweep", "1,two"), "--sweep"),
+        (("--sweep", "1,2", "--slo", "p99=1s"), "ask one of them"),
+        (("--slo", "p99=fast"), "--slo"),
+        (("--slo", "p99=1s", "-t", 2), "leave out -t"),
+        (("--accuracy",), "give its --scenario"),
+        (("--scenario", "Offline", "-w", 2), "leave it out"),
+        (("--scenario", "Offline", "--report", "page.html"), "leave it out"),
+        (("--scenario", "Server", "--rate", 5, "--slo", "p90=1s"), "--slo p99=LIMIT"),
+        (("--price", -1), "--price"),
+    ],
+)
+def test_options_that_are_wrong_or_do_not_go_together_are_refused_before_any_load(bench, photo, options, words):
+    with serving() as (url, record):
+        assert_refused(bench(*options, photo, url), words)
+    assert record.bodies == []
+
+
+def test_a_name_with_several_addresses_is_reached_at_the_one_that_answers(bench, photo):
+    with serving() as (url, record):
+        run = bench("-t", 2, "-s", 2, photo, url.replace("127.0.0.1", "localhost"))
+    assert run.code == 0, run.err
+    assert len(record.bodies) == 4
+
+
+def test_an_image_host_that_redirects_to_another_host_is_refused(bench, tmp_path, photo, image_host):
+    class Redirect(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            host = "localhost" if self.path == "/away.jpg" else "127.0.0.1"
+            self.send_header("Location", f"{image_host.replace('127.0.0.1', host)}/{photo.name}")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with serving() as (url, record), ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as host:
+        thread = threading.Thread(target=host.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        source = f"http://127.0.0.1:{host.server_port}"
+        away, here = bench(f"{source}/away.jpg", url), bench("-s", 1, f"{source}/here.jpg", url)
+        host.shutdown()
+        thread.join()
+    assert_refused(away, "redirects to another host")
+    assert here.code == 0
+    assert len(record.bodies) == 1
+
+
 def test_a_source_that_is_no_image_is_refused_before_any_load(bench, tmp_path, image_host, unused_port):
     (tmp_path / "notes.jpg").write_text("not an image at all")
     (tmp_path / "empty.jpg").touch()

@@ -1,31 +1,26 @@
 import os
 import sys
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from pathlib import Path
+from typing import Any
 
 import click
 
-from visionserve.bench import summary
-from visionserve.bench.document import Run, document, to_json
-from visionserve.bench.endpoint import Endpoint
-from visionserve.bench.images import load_images
-from visionserve.bench.interrupts import Interrupts
-from visionserve.bench.load import Watch, check_reachable, run_load
-from visionserve.bench.metrics import fold
-from visionserve.bench.options import HOUR_S, WEEK_S, Positive, given, refuse_together, seconds
-from visionserve.bench.outcome import Outcome
-from visionserve.bench.pacing import ConstantRate, FixedCount, Pacer, PoissonRate, UntilDeadline
-from visionserve.bench.payloads import PAYLOADS, SIGNATURE, payload_format
-from visionserve.bench.plan import Plan
-from visionserve.bench.progress import Progress
-from visionserve.bench.spreadsheet import to_csv
-from visionserve.bench.workload import Workload
-from visionserve.errors import UsageError, VisionserveError
-from visionserve.files import write_atomically
+from visionserve.bench.figures.document import Run
+from visionserve.bench.load.interrupts import Interrupts
+from visionserve.bench.load.pacing import ConstantRate, FixedCount, Pacer, PoissonRate, UntilDeadline
+from visionserve.bench.load.plan import Plan
+from visionserve.bench.load.run import check_reachable
+from visionserve.bench.options import DEFAULT_SECONDS, GroupedCommand, Options, given, with_options
+from visionserve.bench.reports import summary
+from visionserve.bench.searches.slo import Slo
+from visionserve.bench.searches.sweep import RATE, Sweep
+from visionserve.bench.session import Files, Session
+from visionserve.bench.transport.endpoint import Endpoint
+from visionserve.bench.workload.images import load_images
+from visionserve.bench.workload.payloads import payload_format
+from visionserve.bench.workload.workload import Workload
+from visionserve.errors import VisionserveError
 
 INTERRUPTED = 130
-DEFAULT_SECONDS = 10.0
 
 EPILOG = """\b
 Examples: 2 processes with 8 clients each, for 30 seconds
@@ -39,226 +34,115 @@ The highest rate at which 99 % of the requests take at most 500 ms
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=GroupedCommand, epilog=EPILOG)
 @click.argument("img_url", metavar="IMG_URL", envvar="IMG_URL")
 @click.argument("endpoint", metavar="ENDPOINT", envvar="ENDPOINT")
-@click.option(
-    "-w",
-    "--workers",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Processes that send requests.",
-)
-@click.option(
-    "-t",
-    "--threads",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Concurrent clients in each process, one connection each.",
-)
-@click.option(
-    "-s",
-    "--samples",
-    type=click.IntRange(min=1),
-    default=10,
-    show_default=True,
-    help="Requests that each client sends.",
-)
-@click.option(
-    "-i",
-    "--time-based",
-    type=seconds(max=WEEK_S),
-    help=f"Send for so many seconds instead of counting samples; -s is ignored then. An open loop without it sends "
-    f"for {DEFAULT_SECONDS:g}.",
-)
-@click.option(
-    "-b",
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Images in each request.",
-)
-@click.option(
-    "--warmup",
-    type=click.FloatRange(min=0, max=HOUR_S),
-    default=0,
-    show_default=True,
-    help="Seconds of the same load before the measuring begins.",
-)
-@click.option(
-    "--rate",
-    type=Positive("rate", max=1_000_000),
-    help="Open loop: requests a second of all workers together. Latency counts from when a request was due.",
-)
-@click.option(
-    "--arrivals",
-    type=click.Choice(["constant", "poisson"]),
-    default="constant",
-    show_default=True,
-    help="How the requests of an open loop are spaced.",
-)
-@click.option(
-    "--connections",
-    type=click.IntRange(min=1, max=10_000),
-    default=128,
-    show_default=True,
-    help="The most connections that an open loop keeps.",
-)
-@click.option(
-    "--payload",
-    type=click.Choice(PAYLOADS),
-    default="imgs",
-    show_default=True,
-    help='JSON {"imgs": [base64, ...]} or {"img": base64}, the image itself as the body, or rows of {"b64": base64} '
-    "for TensorFlow Serving's REST API.",
-)
-@click.option(
-    "--signature",
-    default=SIGNATURE,
-    show_default=True,
-    help="The signature that --payload tfserving asks.",
-)
-@click.option("-H", "--header", "headers", multiple=True, help="'Name: value', with every request; may be repeated.")
-@click.option("--insecure", is_flag=True, help="Accept any certificate of an https endpoint.")
-@click.option(
-    "--timeout",
-    type=seconds(max=HOUR_S),
-    default=60,
-    show_default=True,
-    help="How long a request may take before it counts as failed.",
-)
-@click.option(
-    "--expect",
-    metavar="LABEL",
-    help="Count every answer whose most likely label is another one as failed.",
-)
-@click.option(
-    "--price",
-    type=Positive("price", max=1_000_000),
-    help="What the server costs an hour; adds the cost per million inferences.",
-)
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write every figure to this file, as JSON.",
-)
-@click.option(
-    "--csv",
-    "csv_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write the figures to this file, one line a run.",
-)
-def throughput_test(
-    *,
-    img_url: str,
-    endpoint: str,
-    workers: int,
-    threads: int,
-    samples: int,
-    time_based: float | None,
-    batch_size: int,
-    warmup: float,
-    rate: float | None,
-    arrivals: str,
-    connections: int,
-    payload: str,
-    signature: str,
-    headers: tuple[str, ...],
-    insecure: bool,
-    timeout: float,
-    expect: str | None,
-    price: float | None,
-    json_file: Path | None,
-    csv_file: Path | None,
-) -> int:
+@with_options
+def throughput_test(**parameters: Any) -> int:
     """Measure how many images a second the API at ENDPOINT classifies.
 
     IMG_URL is the image to send: an http(s) or file:// URL, or a path; a folder or a .txt file with one of them a
-    line sends all of theirs in turn. Each request is a POST of {"imgs": [base64, ...]}; each client sends its next
-    request when the last one was answered (closed loop), or requests are sent at a given --rate (open loop). Requests
-    that fail are listed by kind and never counted as inferences.
+    line sends all of theirs in turn. Each request is a POST of {"imgs": [base64, ...]}. Requests that fail are
+    listed by kind and never counted as inferences.
 
     Both arguments may come from the environment variables IMG_URL and ENDPOINT instead.
 
-    Exit code: 0 when every request was served, 1 when any failed, 2 when no load was sent, 130 after Ctrl-C.
+    Exit code: 0 when every request was served, 1 when any failed or no rate meets the --slo, 2 when no load was sent,
+    130 after Ctrl-C.
     """
-    refuse_together("--rate", "rate", "-t", "threads", "an open loop has as many connections as it needs")
-    refuse_together("--rate", "rate", "-s", "samples", "say with -i for how many seconds to send")
-    if rate is None and (given("connections") or given("arrivals")):
-        raise click.UsageError("--connections and --arrivals are for an open loop: give its --rate too.")
-    pacer = _pacer(samples, time_based, warmup, rate, arrivals)
-    files = Files(json_file, csv_file)
-    files.check_writable()
-    encoding = payload_format(payload, signature)
-    if batch_size > 1 and not encoding.several:
-        raise click.UsageError(f"--payload {payload} holds one image: leave out -b, or send --payload imgs.")
-    target = Endpoint.parse(endpoint, headers, insecure)
-    workload = Workload(target, load_images(img_url), encoding, batch_size, expect)
-    plan = Plan(workload, pacer, workers, connections if pacer.open_loop else workers * threads, timeout)
-    check_reachable(plan)
+    options = Options(**parameters)
+    if options.scenario is not None:
+        from visionserve.bench.mlperf.command import run_scenario
+
+        return run_scenario(options)
+    sweep = None if options.sweep is None else Sweep.parse(options.sweep)
+    slo = None if options.slo is None else Slo.parse(options.slo)
+    _refuse_what_does_not_go_together(options, sweep)
+    files = Files(options.json_file, options.csv_file, options.report_file)
+    files.check()
+    plan = _plan(options, sweep, slo)
+    check_reachable(plan.endpoint, plan.timeout_s)
     with Interrupts() as interrupts:
-        session = Session(interrupts, price)
-        click.echo(summary.heading(plan))
-        run = session.measure(plan)
-        click.echo(summary.text(run))
+        session = Session(interrupts, options.price)
+        if slo is not None:
+            ok, run = _search(slo, plan, session, options)
+        elif sweep is not None:
+            ok, run = _sweep(sweep, plan, session)
+        else:
+            ok, run = _measure(plan, session)
         files.write(run)
     if run.interrupted:
         return INTERRUPTED
-    return 0 if run.ok else 1
+    return 0 if ok else 1
 
 
-@dataclass(frozen=True)
-class Session:
-    """Measures one plan after the other, and shows its progress."""
-
-    interrupts: Interrupts
-    price_per_hour: float | None
-
-    def measure(self, plan: Plan, watch: Watch | None = None) -> Run:
-        """Raises KeyboardInterrupt when interrupted before any load was sent."""
-        started = datetime.now(timezone.utc)
-        with Progress() as progress:
-
-            def show(outcome: Outcome) -> bool:
-                progress.show(outcome)
-                return watch is not None and watch(outcome)
-
-            outcome = run_load(plan, self.interrupts, show)
-        return document(fold(outcome, plan), plan, started, self.price_per_hour)
+def _measure(plan: Plan, session: Session) -> tuple[bool, Run]:
+    click.echo(summary.heading(plan))
+    run = session.measure(plan)
+    click.echo(summary.text(run))
+    return run.ok, run
 
 
-@dataclass(frozen=True)
-class Files:
-    """Where the figures go besides the terminal."""
-
-    json: Path | None
-    csv: Path | None
-
-    def check_writable(self) -> None:
-        """Raises UsageError, before any load, for a file that could not be written after it."""
-        for option, path in (("--json", self.json), ("--csv", self.csv)):
-            if path is None:
-                continue
-            folder = next(parent for parent in path.absolute().parents if parent.exists())
-            if not (folder.is_dir() and os.access(folder, os.W_OK)):
-                raise UsageError(f"{option} {path} cannot be written: {folder} is not a folder that you may write to.")
-
-    def write(self, run: Run) -> None:
-        if self.json is not None:
-            write_atomically(self.json, to_json(run))
-        if self.csv is not None:
-            write_atomically(self.csv, to_csv(run.steps or [run]).encode())
+def _sweep(sweep: Sweep, plan: Plan, session: Session) -> tuple[bool, Run]:
+    click.echo(summary.target(plan))
+    run = sweep.run(plan, session.measure_step)
+    click.echo(f"\n{sweep.table(run)}")
+    for note in run.notes:
+        click.echo(f"note: {note}")
+    return sweep.ok(run), run
 
 
-def _pacer(samples: int, time_based: float | None, warmup: float, rate: float | None, arrivals: str) -> Pacer:
-    if rate is not None:
-        arrive = ConstantRate if arrivals == "constant" else PoissonRate
-        return arrive(rate, time_based or DEFAULT_SECONDS, warmup)
-    return FixedCount(samples, warmup) if time_based is None else UntilDeadline(time_based, warmup)
+def _search(slo: Slo, plan: Plan, session: Session, options: Options) -> tuple[bool, Run]:
+    click.echo(summary.target(plan))
+    run = slo.search(
+        plan, session.measure_step, session.interrupts, options.rate, options.time_based or DEFAULT_SECONDS
+    )
+    click.echo(f"\n{slo.text(run)}")
+    return slo.ok(run), run
+
+
+def _plan(options: Options, sweep: Sweep | None, slo: Slo | None) -> Plan:
+    encoding = payload_format(options.payload, options.signature)
+    if options.batch_size > 1 and not encoding.several:
+        raise click.UsageError(f"--payload {options.payload} holds one image: leave out -b, or send --payload imgs.")
+    target = Endpoint.parse(options.endpoint, options.headers, options.insecure)
+    workload = Workload(target, load_images(options.img_url), encoding, options.batch_size, options.expect)
+    pacer = _pacer(options, open_loop=_is_open(options, sweep))
+    clients = options.connections if pacer.open_loop else options.workers * options.threads
+    return Plan(workload, pacer, options.workers, clients, options.timeout)
+
+
+def _pacer(options: Options, open_loop: bool) -> Pacer:
+    if open_loop:
+        arrive = ConstantRate if options.arrivals == "constant" else PoissonRate
+        return arrive(options.rate or 1.0, options.time_based or DEFAULT_SECONDS, options.warmup)
+    if options.time_based is None:
+        return FixedCount(options.samples, options.warmup)
+    return UntilDeadline(options.time_based, options.warmup)
+
+
+def _is_open(options: Options, sweep: Sweep | None) -> bool:
+    return options.rate is not None or options.slo is not None or (sweep is not None and sweep.kind == RATE)
+
+
+def _refuse_what_does_not_go_together(options: Options, sweep: Sweep | None) -> None:
+    """Raises click.UsageError."""
+    if options.sweep is not None and options.slo is not None:
+        raise click.UsageError("--sweep and --slo are two questions: ask one of them.")
+    if options.sweep is not None and options.rate is not None:
+        raise click.UsageError("--sweep runs each of its own rates or numbers of clients: leave out --rate.")
+    if _is_open(options, sweep):
+        which = next(name for name in ("rate", "slo", "sweep") if given(name))
+        if given("threads"):
+            raise click.UsageError(f"--{which} is an open loop, which opens the connections it needs: leave out -t.")
+        if given("samples"):
+            raise click.UsageError(f"--{which} is an open loop, which lasts a time: give it with -i, not -s.")
+    elif given("connections") or given("arrivals"):
+        raise click.UsageError("--connections and --arrivals are for an open loop: give its --rate too.")
+    if options.sweep is not None and given("threads"):
+        raise click.UsageError("--sweep runs each of its own numbers of clients: leave out -t.")
+    if options.accuracy or given("mlperf_log"):
+        raise click.UsageError("--accuracy and --mlperf-log belong to MLPerf: give its --scenario too.")
 
 
 def main() -> None:
