@@ -87,6 +87,7 @@ def test_runs_stand_side_by_side_with_their_speed_up_over_the_first(measure, com
     assert "cost" not in done.stdout
 
 
+@pytest.mark.slow
 def test_what_failed_is_shown_with_its_share(measure, compare):
     def every_fourth_fails(exchange: Exchange) -> None:
         exchange.answer(503 if exchange.number % 4 == 3 else 200)
@@ -95,6 +96,7 @@ def test_what_failed_is_shown_with_its_share(measure, compare):
     assert row(compare(failing, measure("sound.json", "-s", 8)).stdout, "errors") == ["2 (25.00%)", "0"]
 
 
+@pytest.mark.slow
 def test_runs_that_are_not_to_be_trusted_or_not_of_the_same_load_are_named(measure, compare):
     done = compare(measure("one.json", "-s", 3), measure("four.json", "-s", 3, "-b", 4, "-t", 2))
     assert row(done.stdout, "batch size") == ["1", "4"]
@@ -106,6 +108,7 @@ def test_runs_that_are_not_to_be_trusted_or_not_of_the_same_load_are_named(measu
     assert any(sentence.startswith("four is not to be trusted: too few requests") for sentence in sentences)
 
 
+@pytest.mark.slow
 def test_the_rates_of_open_loops_are_compared_and_their_connections_are_not(measure, compare):
     done = compare(
         measure("slow.json", "--rate", 5, "-i", 1, "--connections", 8),
@@ -115,6 +118,7 @@ def test_the_rates_of_open_loops_are_compared_and_their_connections_are_not(meas
     assert "clients is" not in done.stdout
 
 
+@pytest.mark.slow
 def test_the_cost_comes_from_the_files_or_from_the_prices_given(measure, compare):
     cpu = measure("cpu.json", "-s", 3, "--price", 0.2)
     gpu = measure("gpu.json", "-s", 3, "--price", 0.4)
@@ -129,6 +133,7 @@ def test_the_cost_comes_from_the_files_or_from_the_prices_given(measure, compare
         assert row(shown, "relative cost") == ["1.00x", f"{second / first:.2f}x"]
 
 
+@pytest.mark.slow
 def test_files_of_the_same_name_are_told_apart_by_their_folders(measure, compare, tmp_path):
     run = measure("run.json", "-s", 2)
     paths = [tmp_path / folder / "run.json" for folder in ("cpu", "gpu")]
@@ -139,6 +144,7 @@ def test_files_of_the_same_name_are_told_apart_by_their_folders(measure, compare
     assert re.split(" {3,}", compare(run, run, run).stdout.splitlines()[0].strip()) == ["run", "run (2)", "run (3)"]
 
 
+@pytest.mark.slow
 def test_no_figure_is_cut_off_on_a_narrow_terminal(measure, compare):
     run = measure("a-run-with-a-long-name.json", "-s", 2)
     for columns in ("60", "20"):
@@ -149,6 +155,7 @@ def test_no_figure_is_cut_off_on_a_narrow_terminal(measure, compare):
         assert sum(line.count(rate) for line in shown.splitlines() if line.startswith("inferences/s")) == 4
 
 
+@pytest.mark.slow
 def test_names_cannot_command_the_terminal(measure, compare):
     run = measure("\x1b[31mred.json", "-s", 2)
     shown = compare(run, run)
@@ -157,6 +164,7 @@ def test_names_cannot_command_the_terminal(measure, compare):
     assert "[31mred" in shown.stdout
 
 
+@pytest.mark.slow
 def test_wrong_use_is_one_sentence(measure, compare, tmp_path):
     run = measure("run.json", "-s", 2)
     (tmp_path / "photo.json").write_bytes(b"\xff\xd8\xff")
@@ -181,6 +189,7 @@ def test_wrong_use_is_one_sentence(measure, compare, tmp_path):
     assert not (tmp_path / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_result_is_not_overwritten_by_a_report(measure, compare):
     run, other = measure("run.json", "-s", 2), measure("other.json", "-s", 2)
     before = run.read_bytes()

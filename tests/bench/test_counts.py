@@ -52,6 +52,7 @@ def test_all_clients_of_all_workers_are_in_flight_together(bench, photo):
     assert record.most_in_flight == 6
 
 
+@pytest.mark.slow
 def test_a_time_based_run_ignores_samples_and_counts_what_was_in_flight_at_its_end(bench, photo):
     def slow(exchange: Exchange) -> None:
         time.sleep(0.4)
@@ -67,6 +68,7 @@ def test_a_time_based_run_ignores_samples_and_counts_what_was_in_flight_at_its_e
     assert run.figures["duration_s"] > 1, "the last answers came after it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pieces", "close"),
     [

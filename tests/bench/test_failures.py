@@ -43,6 +43,7 @@ def test_resets_are_counted_and_the_client_connects_again(bench, photo):
     assert_failed(run, {"reset": 4}, 40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [b'[["cat"], ["cat"]]', b"[]", b'{"error": "no"}', b"cat", b"<html>ready</html>", b"", b'[["cat"', b"null"],
@@ -57,6 +58,7 @@ def test_a_wrong_answer_is_not_served_though_its_status_is_200(bench, photo, ans
     assert_failed(run, {"wrong answer": 1}, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("piece", "kind"),
     [

@@ -11,6 +11,7 @@ from tests.bench.servers import Exchange, serving
 from visionserve.bench.figures.document import read
 
 
+@pytest.mark.slow
 def test_the_histogram_in_the_document_is_what_other_tools_read(bench, photo):
     with serving() as (url, _):
         run = bench("-s", 20, photo, url)
@@ -19,6 +20,7 @@ def test_the_histogram_in_the_document_is_what_other_tools_read(bench, photo):
     assert histogram.get_value_at_percentile(50) / 1000 == pytest.approx(run.figures["latency_ms"]["p50"])
 
 
+@pytest.mark.slow
 def test_the_document_names_the_machine_and_the_time(bench, photo):
     with serving() as (url, _):
         run = bench(photo, url)
@@ -36,6 +38,7 @@ def test_a_document_is_read_back_whole(bench, photo):
     assert run.cost_per_million == figures["cost_per_million"]
 
 
+@pytest.mark.slow
 def test_the_price_gives_the_cost_of_a_million_inferences(bench, photo):
     with serving() as (url, _):
         run = bench("--price", 0.526, photo, url)
@@ -44,6 +47,7 @@ def test_the_price_gives_the_cost_of_a_million_inferences(bench, photo):
     assert run.row("cost").endswith("per million inferences at 0.526 an hour")
 
 
+@pytest.mark.slow
 def test_the_csv_file_has_one_line_with_every_figure(bench, photo):
     def behave(exchange: Exchange) -> None:
         exchange.answer(500, b"no") if exchange.number == 3 else exchange.answer()
@@ -59,6 +63,7 @@ def test_the_csv_file_has_one_line_with_every_figure(bench, photo):
     assert float(row["latency_p99_ms"]) == run.figures["latency_ms"]["p99"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--json", "--csv"])
 def test_a_file_that_cannot_be_written_is_refused_before_any_load(bench, photo, option):
     (bench.folder / "file").touch()

@@ -46,6 +46,7 @@ def test_ctrl_c_prints_what_was_measured_so_far(bench, photo, number):
     assert run.row("note").startswith("interrupted")
 
 
+@pytest.mark.slow
 def test_ctrl_c_does_not_wait_for_a_server_that_hangs(bench, photo):
     def hang(exchange: Exchange) -> None:
         exchange.connection.recv(1)

@@ -17,6 +17,8 @@ from tests.bench.servers import LABELS, Exchange, answering_with, serving
 from tests.bench.test_interrupts import assert_nothing_left
 from tests.photos import crops, encoded
 
+pytestmark = pytest.mark.slow
+
 SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
 LOGS = ["mlperf_log_accuracy.json", "mlperf_log_detail.txt", "mlperf_log_summary.txt", "mlperf_log_trace.json"]
 

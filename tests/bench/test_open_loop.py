@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.conftest import Bench
 from tests.bench.servers import Exchange, Record, serving
 
 PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99}
@@ -40,6 +41,7 @@ def gaps_of(record: Record) -> list[float]:
     return [later - earlier for earlier, later in pairwise(sorted(record.arrived))]
 
 
+@pytest.mark.slow
 def test_requests_are_sent_when_they_are_due_whether_or_not_earlier_ones_were_answered(bench, photo):
     with serving(delay(1.0)) as (url, record):
         run = bench("--rate", 20, "-i", 3, photo, url)
@@ -109,6 +111,7 @@ def stalling(after_s: float, stall_s: float, service_s: float) -> Iterator[tuple
         yield url, record
 
 
+@pytest.mark.slow
 def test_a_stall_of_two_seconds_shows_in_an_open_loop_as_theory_says_and_not_in_a_closed_one(bench, photo):
     """At a constant rate the requests due in the stall wait for its rest, evenly from all of it down to nothing."""
     rate, seconds, stall_s, service_s = 40, 6, 2.0, 0.2
@@ -125,6 +128,7 @@ def test_a_stall_of_two_seconds_shows_in_an_open_loop_as_theory_says_and_not_in_
     assert "a closed loop cannot show" in run.row("note")
 
 
+@pytest.mark.slow
 def test_a_bounded_pool_does_not_hide_the_wait_for_a_connection(bench, photo):
     with stalling(1.0, 2.0, 0.02) as (url, record):
         run = bench("--rate", 20, "-i", 5, "--connections", 3, photo, url)
@@ -139,6 +143,7 @@ def test_a_bounded_pool_does_not_hide_the_wait_for_a_connection(bench, photo):
 FROZEN_SERVER = """
 import sys, threading, time
 sys.path.insert(0, sys.argv[1])
+from tests.bench.conftest import Bench
 from tests.bench.servers import serving
 
 def behave(exchange):
@@ -179,12 +184,16 @@ def freezing(after_s: float, frozen_s: float) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_server_frozen_for_six_of_twenty_seconds(bench, photo):
+def test_a_server_frozen_for_six_of_twenty_seconds(tmp_path, photo):
+    """Both loops meet the same freeze; only the open one can show it."""
+    for name in ("open", "closed"):
+        (tmp_path / name).mkdir()
     with freezing(8, 6) as url:
-        opened = bench("--rate", 20, "-i", 20, photo, url)
+        loops = [Bench(tmp_path / "open"), Bench(tmp_path / "closed")]
+        options = [("--rate", 20), ("-t", 2)]
+        running = [loop.start(*option, "-i", 20, photo, url) for loop, option in zip(loops, options, strict=True)]
+        opened, closed = (loop.finish(process) for loop, process in zip(loops, running, strict=True))
     assert opened.figures["latency_ms"]["p99"] > 5000
     assert opened.code == 0, "it was slow and answered all"
-    with freezing(8, 6) as url:
-        closed = bench("-t", 4, "-i", 20, photo, url)
     assert closed.figures["latency_ms"]["p99"] < 1000
     assert "a closed loop cannot show" in closed.row("note")

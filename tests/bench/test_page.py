@@ -139,6 +139,7 @@ def swept(run: Run, steps: int = 12) -> Run:
     return replace(run, steps=tuple(replace(run, settings=replace(run.settings, rate=10.0 * n)) for n in clients))
 
 
+@pytest.mark.slow
 def test_the_report_has_every_figure_setting_doubt_and_note(result, run, tmp_path):
     text = Document(report(result, tmp_path)).text
     lines = text.splitlines()
@@ -159,6 +160,7 @@ def test_the_report_has_every_figure_setting_doubt_and_note(result, run, tmp_pat
         assert title in lines
 
 
+@pytest.mark.slow
 def test_the_report_of_several_runs_has_their_speed_up_and_cost(run):
     twice = replace(run, inferences_per_s=2 * run.inferences_per_s, cost_per_million=run.cost_per_million / 2)
     lines = Document(page.html([("cpu", run), ("gpu", twice)])).text.splitlines()
@@ -166,12 +168,14 @@ def test_the_report_of_several_runs_has_their_speed_up_and_cost(run):
         assert cell in lines
 
 
+@pytest.mark.slow
 def test_the_steps_of_a_sweep_are_listed(run):
     lines = Document(page.html([("sweep", swept(run, 4))])).text.splitlines()
     for step in range(1, 5):
         assert f"{step}0 requests/s" in lines
 
 
+@pytest.mark.slow
 def test_the_report_loads_nothing(result, tmp_path):
     document = Document(report(result, tmp_path))
     assert document.count("script") > 1
@@ -186,6 +190,7 @@ def test_the_report_loads_nothing(result, tmp_path):
     assert not re.search(r"http|\*|'self'", policy)
 
 
+@pytest.mark.slow
 def test_the_report_stays_small(run):
     long = hour_long(run)
     with_steps = replace(long, steps=(long,) * 12)
@@ -194,6 +199,7 @@ def test_the_report_stays_small(run):
     assert len(page.html([(f"hour {number}", long) for number in range(20)]).encode()) < MAX_BYTES
 
 
+@pytest.mark.slow
 def test_texts_of_the_run_stay_text(run):
     settings = replace(run.settings, endpoint=HOSTILE)
     hostile = replace(run, settings=settings, notes=(HOSTILE,), errors={HOSTILE: 1}, error_examples={HOSTILE: HOSTILE})
@@ -204,6 +210,7 @@ def test_texts_of_the_run_stay_text(run):
     assert HOSTILE in document.text
 
 
+@pytest.mark.slow
 def test_runs_without_an_answer_or_a_second_are_drawn_too(bench, photo):
     with serving(lambda exchange: exchange.answer(500, b"no")) as (url, _):
         bench("-s", 3, photo, url)
@@ -213,6 +220,7 @@ def test_runs_without_an_answer_or_a_second_are_drawn_too(bench, photo):
         assert "Latency histogram" in Document(page.html([("nothing", odd)])).text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed: nothing here draws the page")
 def test_a_browser_draws_every_chart_without_an_error(run, tmp_path):
     html = page.html([(HOSTILE, run), ("a sweep", swept(run)), ("nothing", replace(run, timeline=()))])

@@ -154,6 +154,7 @@ def test_the_rate_found_is_near_what_the_server_can_do():
     assert f"{found.requests} requests are few for p99: 1000 or more judge it" in said
 
 
+@pytest.mark.slow
 def test_a_trial_that_cannot_meet_the_limit_any_more_is_cut_short():
     with serving(one_at_a_time(0.02)) as (url, record), session() as load:
         run = Slo.parse("p99=100ms").search(
@@ -164,6 +165,7 @@ def test_a_trial_that_cannot_meet_the_limit_any_more_is_cut_short():
     assert (answer(run).rate, answer(run).failing_rate) == (None, 200.0)
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_cut_off_before_the_time_out():
     with serving(answered_in(9.0)) as (url, record), session() as load:
         run = Slo.parse("p99=100ms").search(
@@ -175,6 +177,7 @@ def test_a_server_that_never_answers_is_cut_off_before_the_time_out():
     assert answer(run).rate is None
 
 
+@pytest.mark.slow
 def test_a_limit_that_no_rate_meets_ends_at_the_lowest_one():
     with serving(answered_in(0.2)) as (url, _), session() as load:
         slo = Slo.parse("p99=100ms")
@@ -198,6 +201,7 @@ def test_failed_requests_are_over_the_limit():
     assert answer(run).rate is None
 
 
+@pytest.mark.slow
 def test_one_hiccup_is_no_limit():
     def behave(exchange: Exchange) -> None:
         time.sleep(0.5 if exchange.number == 5 else 0)
@@ -256,6 +260,7 @@ def test_a_rate_that_does_not_hold_when_it_is_repeated_is_stepped_down_from():
     assert found.complete
 
 
+@pytest.mark.slow
 def test_ctrl_c_gives_the_rate_found_so_far():
     with serving() as (url, _), session() as load:
         slo = Slo.parse("p50=1s")
@@ -268,6 +273,7 @@ def test_ctrl_c_gives_the_rate_found_so_far():
     assert not slo.ok(run)
 
 
+@pytest.mark.slow
 def test_ctrl_c_within_the_first_trial_leaves_no_rate():
     def behave(exchange: Exchange) -> None:
         if exchange.number == 3:
@@ -283,6 +289,7 @@ def test_ctrl_c_within_the_first_trial_leaves_no_rate():
     assert "no trial came to its end" in slo.text(run)
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_between_trials_leaves_what_is_known():
     with session() as load, ExitStack() as stack:
         url, _ = stack.enter_context(serving())
@@ -300,6 +307,7 @@ def test_a_server_that_goes_away_between_trials_leaves_what_is_known():
     assert not slo.ok(run)
 
 
+@pytest.mark.slow
 def test_short_trials_say_what_they_cannot_tell():
     with serving() as (url, _), session() as load:
         run = Slo.parse("p50=1s").search(plan_to(url), interrupted_after(1, load), load.interrupts, 10.0, seconds=2.0)
@@ -308,6 +316,7 @@ def test_short_trials_say_what_they_cannot_tell():
     )
 
 
+@pytest.mark.slow
 def test_poisson_arrivals_differ_between_trials_at_one_rate():
     with serving() as (url, _), session() as load:
         sent: list[Plan] = []
@@ -326,6 +335,7 @@ def test_poisson_arrivals_differ_between_trials_at_one_rate():
     ]
 
 
+@pytest.mark.slow
 def test_the_answer_is_part_of_the_document(tmp_path):
     with serving() as (url, _), session() as load:
         plan = plan_to(url, ConstantRate(1.0, 1.0))

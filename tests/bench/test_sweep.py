@@ -51,6 +51,7 @@ def test_what_is_no_sweep_is_refused_in_one_sentence(text: str):
     assert str(refused.value).endswith(".")
 
 
+@pytest.mark.slow
 def test_throughput_flattens_where_the_server_does():
     with serving(so_many_at_a_time(3, 0.1)) as (url, record), session() as load:
         sweep = Sweep.parse("1,3,6,9")
@@ -65,6 +66,7 @@ def test_throughput_flattens_where_the_server_does():
     assert sweep.ok(run)
 
 
+@pytest.mark.slow
 def test_the_table_shows_each_step_the_best_one_and_the_knee():
     with serving(so_many_at_a_time(1, 0.05)) as (url, _), session() as load:
         sweep = Sweep.parse("rate=5,10,40")
@@ -77,6 +79,7 @@ def test_the_table_shows_each_step_the_best_one_and_the_knee():
     assert knee == "Throughput still grows at 40 requests/s, the most that was tried."
 
 
+@pytest.mark.slow
 def test_the_knee_is_the_least_load_that_gives_all_the_throughput_there_is():
     with serving(so_many_at_a_time(2, 0.1)) as (url, _), session() as load:
         sweep = Sweep.parse("8,1,2")
@@ -85,6 +88,7 @@ def test_the_knee_is_the_least_load_that_gives_all_the_throughput_there_is():
     assert knee.startswith("Throughput stops growing at 2 clients:")
 
 
+@pytest.mark.slow
 def test_rates_keep_their_arrivals_seconds_and_warm_up():
     with serving() as (url, _), session() as load:
         run = Sweep.parse("rate=10,20").run(plan_to(url, PoissonRate(1.0, 1.0, warmup_s=0.5)), load.measure)
@@ -101,6 +105,7 @@ def test_rates_need_to_know_for_how_long():
     assert not record.bodies
 
 
+@pytest.mark.slow
 def test_a_faster_step_with_failures_is_not_the_best():
     def behave(exchange: Exchange) -> None:
         crowded = exchange.record.in_flight > 2
@@ -117,6 +122,7 @@ def test_a_faster_step_with_failures_is_not_the_best():
     assert sweep.table(run).splitlines()[3].split()[5] == str(run.steps[-1].failed)
 
 
+@pytest.mark.slow
 def test_ctrl_c_within_a_step_keeps_the_steps_before_it():
     def behave(exchange: Exchange) -> None:
         if exchange.number == 6:
@@ -135,6 +141,7 @@ def test_ctrl_c_within_a_step_keeps_the_steps_before_it():
     assert not sweep.ok(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_between_two_steps_keeps_what_was_measured(number: signal.Signals):
     with serving() as (url, _), session() as load:
@@ -149,6 +156,7 @@ def test_a_signal_between_two_steps_keeps_what_was_measured(number: signal.Signa
     assert len(run.steps) == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_between_two_steps_leaves_the_steps_before_it():
     with session() as load, ExitStack() as stack:
         url, _ = stack.enter_context(serving())

@@ -14,6 +14,7 @@ def delay(seconds: float):
     return behave
 
 
+@pytest.mark.slow
 def test_the_warm_up_is_in_no_figure(bench, photo):
     """The first 30 requests are slow and every third of them fails: cold caches, a model that still compiles."""
 
@@ -36,6 +37,7 @@ def test_the_warm_up_is_in_no_figure(bench, photo):
     assert f"{figures['warmup_requests']} before them to warm up" in run.row("requests")
 
 
+@pytest.mark.slow
 def test_an_open_loop_warms_up_at_its_rate(bench, photo):
     with serving() as (url, record):
         run = bench("--rate", 20, "-i", 2, "--warmup", 1, photo, url)
@@ -119,6 +121,7 @@ def test_a_client_that_is_the_limit_says_so(bench, photo):
     assert any("the client was the limit, not the server" in note for note in run.rows("note"))
 
 
+@pytest.mark.slow
 def test_a_client_that_waits_for_its_server_is_not_the_limit(bench, photo):
     with serving(delay(0.2)) as (url, _):
         run = bench("-t", 2, "-s", 5, photo, url)

@@ -57,6 +57,7 @@ def test_both_arguments_come_from_the_environment_too(bench, photo):
     assert (run.code, len(record.bodies)) == (0, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["path", "relative path", "file URL", "file URL with a blank", "http"])
 def test_the_image_comes_from_a_path_or_a_url(bench, photo, image_host, form):
     spaced = photo.rename(photo.with_name("my cat.jpg")) if "blank" in form else photo
@@ -103,6 +104,7 @@ def test_an_unknown_option_and_missing_arguments_are_refused(bench, photo):
     assert_refused(bench(), "IMG_URL", "--help")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -140,6 +142,7 @@ def test_a_name_with_several_addresses_is_reached_at_the_one_that_answers(bench,
     assert len(record.bodies) == 4
 
 
+@pytest.mark.slow
 def test_an_image_host_that_redirects_to_another_host_is_refused(bench, tmp_path, photo, image_host):
     class Redirect(SimpleHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -163,6 +166,7 @@ def test_an_image_host_that_redirects_to_another_host_is_refused(bench, tmp_path
     assert len(record.bodies) == 1
 
 
+@pytest.mark.slow
 def test_a_source_that_is_no_image_is_refused_before_any_load(bench, tmp_path, image_host, unused_port):
     (tmp_path / "notes.jpg").write_text("not an image at all")
     (tmp_path / "empty.jpg").touch()

@@ -31,6 +31,7 @@ def test_a_folder_sends_all_of_its_images_in_turn(bench, three_photos):
     assert run.figures["settings"]["images"] == 3
 
 
+@pytest.mark.slow
 def test_batches_go_on_where_the_last_one_ended(bench, three_photos):
     with serving() as (url, record):
         bench("-s", 4, "-b", 2, three_photos, url)
@@ -38,6 +39,7 @@ def test_batches_go_on_where_the_last_one_ended(bench, three_photos):
     assert batches == [b"ab", b"ca", b"ab", b"ca"]
 
 
+@pytest.mark.slow
 def test_a_list_file_names_paths_beside_it(bench, three_photos):
     (three_photos / "some.txt").write_text("# two of them\na.jpg\n\nmore/c.png\n")
     with serving() as (url, record):
@@ -46,6 +48,7 @@ def test_a_list_file_names_paths_beside_it(bench, three_photos):
     assert [base64.b64decode(json.loads(body)["imgs"][0])[-1:] for body in record.bodies] == [b"a", b"c"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "words"),
     [("gone.jpg\n", "no such file"), ("# nothing\n", "without an image"), ("readme.md\n", "is no image")],
@@ -66,6 +69,7 @@ def answering(body: object):
     return behave
 
 
+@pytest.mark.slow
 def test_the_payload_is_one_image_as_json(bench, photo, photo_bytes):
     with serving(answering(LABELS)) as (url, record):
         run = bench("-s", 2, "--payload", "img", "--expect", "Egyptian_cat", photo, url)
@@ -82,6 +86,7 @@ def test_the_payload_is_the_image_itself(bench, photo, photo_bytes):
     assert record.headers[0]["Content-Type"] == "image/jpeg"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prediction", "label"), [({"classes": 286, "probabilities": [0.1]}, "286"), ([0.1, 0.2, 0.7], "2")]
 )
@@ -98,6 +103,7 @@ def test_the_payload_is_what_tensorflow_serving_takes(bench, photo, photo_bytes,
     assert wrong.figures["errors"] == {"wrong answer": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("payload", ["img", "raw"])
 def test_a_payload_of_one_image_takes_no_batch(bench, photo, payload):
     with serving() as (url, record):
@@ -118,6 +124,7 @@ def test_a_fast_wrong_server_is_seen_as_wrong(bench, photo):
     assert run.row("wrong answer") == "toaster instead of Egyptian_cat"
 
 
+@pytest.mark.slow
 def test_headers_go_with_every_request(bench, photo):
     with serving() as (url, record):
         run = bench("-s", 2, "-H", "X-Key: abc: d", "--header", "User-Agent: mine", photo, url)
@@ -125,6 +132,7 @@ def test_headers_go_with_every_request(bench, photo):
     assert [(headers["X-Key"], headers["User-Agent"]) for headers in record.headers] == [("abc: d", "mine")] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("header", ["no colon", "Bad Name: x", "X-A: b\r\nX-C: d", "Content-Length: 3"])
 def test_what_is_no_header_of_the_users_is_refused(bench, photo, header):
     with serving() as (url, record):
@@ -146,6 +154,7 @@ def certificate(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_https_needs_a_certificate_that_is_trusted_or_insecure(bench, photo, certificate):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, certificate.with_suffix(".key"))
