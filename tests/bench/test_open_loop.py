@@ -197,3 +197,12 @@ def test_a_server_frozen_for_six_of_twenty_seconds(tmp_path, photo):
     assert opened.code == 0, "it was slow and answered all"
     assert closed.figures["latency_ms"]["p99"] < 1000
     assert "a closed loop cannot show" in closed.row("note")
+
+
+@pytest.mark.slow
+def test_what_is_served_in_time_is_served_at_the_rate_that_was_asked_for(bench, photo):
+    """Eight requests half a second apart span three and a half seconds, and stand for four."""
+    with serving() as (url, _):
+        run = bench("--rate", 2, "-i", 4, "--warmup", 1, photo, url)
+    assert run.figures["requests"] == 8
+    assert run.figures["requests_per_s"] == pytest.approx(2, rel=0.01)

@@ -1,11 +1,11 @@
 import base64
 import json
 import ssl
-import subprocess
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.bench.servers import LABELS, Exchange, serving
 
@@ -142,26 +142,15 @@ def test_what_is_no_header_of_the_users_is_refused(bench, photo, header):
     assert run.err.count("\n") == 1
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A self-signed certificate for 127.0.0.1 and its key, in one file."""
-    path = tmp_path / "server.pem"
-    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", *names]
-    subprocess.run(
-        [*command, "-keyout", path.with_suffix(".key"), "-out", path, "-days", "2"], check=True, capture_output=True
-    )
-    return path
-
-
 @pytest.mark.slow
-def test_https_needs_a_certificate_that_is_trusted_or_insecure(bench, photo, certificate):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+def test_https_needs_a_certificate_that_is_trusted_or_insecure(bench, photo, tmp_path):
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
     with serving(tls=context) as (url, record):
         refused = bench("-s", 2, photo, url)
         insecure = bench("-s", 2, "--insecure", photo, url)
-        trusted = bench("--rate", 20, "-i", 1, photo, url, SSL_CERT_FILE=str(certificate))
+        trusted = bench("--rate", 20, "-i", 1, photo, url, SSL_CERT_FILE=str(tmp_path / "authority.pem"))
     assert refused.code == 2
     assert "certificate" in refused.err
     assert (insecure.code, trusted.code) == (0, 0), trusted.out + trusted.err

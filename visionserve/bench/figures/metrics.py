@@ -18,7 +18,8 @@ class Metrics:
     """The figures of one run, those of its warm-up left out.
 
     Rates count what was served, over `duration_s`: from the first request sent to the end of the last, by the clock
-    all workers share. Latencies are in milliseconds, None when nothing was served.
+    all workers share; in an open loop at least the time for which requests were due. Latencies are in milliseconds,
+    None when nothing was served.
     """
 
     requests: int
@@ -56,7 +57,7 @@ class Metrics:
 def fold(outcome: Outcome, plan: Plan) -> Metrics:
     """The figures of a run of `plan`."""
     tally = outcome.tally
-    duration_s = 0.0 if tally.first_sent_ns is None else (tally.last_ended_ns - tally.first_sent_ns) / NS_PER_S
+    duration_s = _duration_s(outcome, plan)
     steadiness = stability(outcome, plan)
     return Metrics(
         requests=tally.requests,
@@ -86,6 +87,17 @@ def fold(outcome: Outcome, plan: Plan) -> Metrics:
         lost_workers=tuple(outcome.lost_workers),
         interrupted=outcome.interrupted,
     )
+
+
+def _duration_s(outcome: Outcome, plan: Plan) -> float:
+    first_ns, last_ns = outcome.tally.first_sent_ns, outcome.tally.last_ended_ns
+    if first_ns is None:
+        return 0.0
+    if plan.pacer.open_loop and plan.pacer.seconds is not None and outcome.whole:
+        # The first and the last request are one interval less apart than the time that they stand for.
+        first_ns = outcome.measured_from_ns
+        last_ns = max(last_ns, first_ns + round(plan.pacer.seconds * NS_PER_S))
+    return (last_ns - first_ns) / NS_PER_S
 
 
 def summary_ms(histogram_us: HdrHistogram | None) -> dict[str, float | None]:

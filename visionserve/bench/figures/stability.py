@@ -6,7 +6,6 @@ from visionserve.bench.load.outcome import Outcome
 from visionserve.bench.load.plan import Plan
 
 WINDOWS = 5
-MIN_SECONDS = 5
 MIN_SERVED = 100
 MAX_DEVIATION = 0.10
 MAX_GROWTH = 1.5
@@ -18,9 +17,9 @@ T_95 = 2.776
 class Stability:
     """Whether the measured time was long and steady enough to be trusted.
 
-    The complete seconds are cut into five windows of equal length (the method of batch means). `margin_95` is half the
-    width of the 95 % confidence interval of inferences/s, as a fraction of their mean. `doubts` has one sentence for
-    each reason not to trust the figures.
+    The complete seconds, those before the first answers left out, are cut into five windows of equal length (the
+    method of batch means). `margin_95` is half the width of the 95 % confidence interval of inferences/s, as a
+    fraction of their mean. `doubts` has one sentence for each reason not to trust the figures.
     """
 
     windows_inferences_per_s: tuple[float, ...]
@@ -34,13 +33,15 @@ class Stability:
 
 
 def stability(outcome: Outcome, plan: Plan) -> Stability:
-    windows = outcome.timeline.windows(WINDOWS)
+    # Until the first answers have come, fewer come than are to come.
+    median_us = outcome.tally.latency_us.get_value_at_percentile(50.0) if outcome.tally.served else 0
+    windows = outcome.timeline.windows(WINDOWS, skip_s=max(1.0, median_us / 1e6))
     rates = tuple(window.inferences / window.length_s for window in windows)
     medians = tuple(window.p50_ms for window in windows)
     average = mean(rates) if rates else 0.0
     doubts: list[str] = []
     if not windows:
-        doubts.append(f"too short: it has not {MIN_SECONDS} complete seconds to compare")
+        doubts.append(f"too short: it has not {WINDOWS} complete seconds to compare after the first answers")
     if outcome.tally.served < MIN_SERVED:
         doubts.append(f"too few requests: p99 of {outcome.tally.served} says little; send {MIN_SERVED} or more")
     if windows and average:

@@ -7,8 +7,12 @@ from visionserve.bench.load.worker import Interval
 
 @dataclass
 class Outcome:
-    """All that the workers reported, merged, and what kept the run from being whole."""
+    """All that the workers reported, merged, and what kept the run from being whole.
 
+    `measured_from_ns` (perf_counter_ns) is the end of the warm-up.
+    """
+
+    measured_from_ns: int = 0
     tally: Tally = field(default_factory=Tally)
     timeline: Timeline = field(default_factory=Timeline)
     latest: Tally = field(default_factory=Tally)
@@ -19,6 +23,12 @@ class Outcome:
     workers_given_up: int = 0
     lost_workers: list[str] = field(default_factory=list)
     interrupted: bool = False
+    cut_short: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether all requests that were planned came to an end."""
+        return not (self.interrupted or self.cut_short or self.lost_workers or self.workers_given_up)
 
     def add(self, worker: int, interval: Interval) -> None:
         """`latest` holds what the workers reported of the newest second."""

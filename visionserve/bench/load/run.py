@@ -11,6 +11,7 @@ from typing import Any
 
 from visionserve.bench.load.interrupts import Interrupts, signals_blocked
 from visionserve.bench.load.outcome import Outcome
+from visionserve.bench.load.pacing import NS_PER_S
 from visionserve.bench.load.plan import Plan
 from visionserve.bench.load.worker import Interval, run_worker
 from visionserve.bench.transport.client import Client
@@ -47,7 +48,9 @@ def run_load(plan: Plan, interrupts: Interrupts, watch: Watch | None = None) -> 
         start_ns = perf_counter_ns() + START_MARGIN_NS
         for worker in workers:
             worker.tell(start_ns)
-        return _collect(workers, interrupts, watch)
+        outcome = Outcome(measured_from_ns=start_ns + round(plan.pacer.warmup_s * NS_PER_S))
+        _collect(outcome, workers, interrupts, watch)
+        return outcome
 
 
 @dataclass
@@ -120,8 +123,8 @@ def _wait_until_connected(plan: Plan, workers: list[_Worker], interrupts: Interr
                 raise unreachable(plan.endpoint, failure)
 
 
-def _collect(workers: list[_Worker], interrupts: Interrupts, watch: Watch | None) -> Outcome:
-    outcome, cpu_s = Outcome(), process_time()
+def _collect(outcome: Outcome, workers: list[_Worker], interrupts: Interrupts, watch: Watch | None) -> None:
+    cpu_s = process_time()
     waiting: dict[Any, _Worker] = {worker.pipe: worker for worker in workers}
     give_up_at: float | None = None
     while waiting:
@@ -148,10 +151,10 @@ def _collect(workers: list[_Worker], interrupts: Interrupts, watch: Watch | None
             if interval.done:
                 del waiting[pipe]
             elif watch is not None and give_up_at is None and watch(outcome):
+                outcome.cut_short = True
                 give_up_at = perf_counter() + STOP_GRACE_S
                 _stop(waiting)
     outcome.parent_cpu_s = process_time() - cpu_s
-    return outcome
 
 
 def _stop(waiting: dict[Any, _Worker]) -> None:

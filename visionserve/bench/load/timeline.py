@@ -1,5 +1,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import ceil
 
 from hdrh.histogram import HdrHistogram
 
@@ -60,13 +61,14 @@ class Timeline:
         """One for every stretch from the start of measuring to the last answer, those without an answer too."""
         return tuple(self._span(index, index + 1) for index in range(self._count()))
 
-    def windows(self, number: int) -> tuple[Span, ...]:
-        """The complete spans in `number` windows of equal length, without the first ones that do not fit.
+    def windows(self, number: int, skip_s: float) -> tuple[Span, ...]:
+        """The complete spans after `skip_s` seconds in `number` windows of equal length; of the first ones, those
+        that do not fit are left out too.
 
         Empty when there are fewer spans than windows. The last span is taken for incomplete.
         """
         complete = self._count() - 1
-        length = complete // number
+        length = max(0, complete - ceil(skip_s / self._length_s)) // number
         starts = range(complete - number * length, complete, length) if length else ()
         return tuple(self._span(start, start + length) for start in starts)
 

@@ -106,12 +106,12 @@ def _throughput(entries: Entries) -> Chart:
         paint = {"color": _color(index), "name": name}
         source = ColumnDataSource(point)
         for key, opacity, width in (("p50", 1.0, THICK), ("p99", 0.0, THIN)):
-            if cloud is None:
+            if cloud is None and run.slo is None:
                 plot.line("rate", key, source=source, line_width=width, **paint)
-            else:
+            if cloud is not None:
                 plot.scatter("rate", key, source=cloud, size=5, fill_alpha=0.3 * opacity, line_alpha=0.4, **paint)
             large.append(plot.scatter("rate", key, source=source, size=10, fill_alpha=opacity, line_width=2, **paint))
-        if cloud is None:
+        if cloud is None and run.slo is None:
             above = {"x_offset": -4, "y_offset": -6, "text_align": "right", "text_font": literal(FONT)}
             plot.text("rate", "p50", "short", source=source, text_color=_color(index), **above)
         if run.slo is not None:
@@ -119,12 +119,12 @@ def _throughput(entries: Entries) -> Chart:
     rows = [("load", "@load"), ("inferences/s", "@rate{0,0.0}"), ("p50", "@p50{0,0.00} ms"), ("p99", "@p99{0,0.00} ms")]
     _hover(plot, [*rows, ("failed", "@failed of @requests requests")], renderers=large)
     parts = ["Filled: p50. Hollow: p99."]
-    if None in clouds:
+    if any(run.steps and run.slo is None for _, run in entries):
         parts.append("A curve's points are the steps of a sweep, each labeled with its load.")
     if any(clouds):
         parts.append("Large: the whole run. Small: its seconds.")
     if any(run.slo for _, run in entries):
-        parts.append("Dotted: the latency asked for.")
+        parts.append("Each trial of a search is a point. Dotted: the latency asked for.")
     return _chart("throughput", "Throughput against latency", " ".join(parts), plot)
 
 

@@ -19,7 +19,7 @@ class Progress:
         console = Console(stderr=True, highlight=False)
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._every_s = PLAIN_EVERY_S if self._live is None else REFRESH_S
-        self._shown_at = monotonic()
+        self._shown_at = self._counted_at = monotonic()
         self._inferences = 0
 
     def __enter__(self) -> "Progress":
@@ -33,12 +33,14 @@ class Progress:
 
     def show(self, outcome: Outcome) -> None:
         now = monotonic()
-        passed_s = now - self._shown_at
-        if passed_s < self._every_s:
-            return
         tally = outcome.tally
-        per_s = (tally.inferences - self._inferences) / passed_s
-        self._shown_at, self._inferences = now, tally.inferences
+        if not tally.requests:
+            self._counted_at = now
+        if now - self._shown_at < self._every_s:
+            return
+        per_s = (tally.inferences - self._inferences) / (now - self._counted_at) if tally.requests else 0.0
+        self._shown_at = self._counted_at = now
+        self._inferences = tally.inferences
         line = _line(outcome, per_s)
         if self._live is None:
             click.echo(line, err=True)
