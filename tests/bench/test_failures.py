@@ -1,9 +1,6 @@
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
+from tests.bench.separate import separate_server
 from tests.bench.servers import Exchange, answering_with, serving
 
 
@@ -103,32 +100,10 @@ def test_a_redirect_is_a_failure_and_its_target_gets_no_load(bench, photo):
     assert (len(record.bodies), len(other.bodies)) == (3, 0)
 
 
-DYING_SERVER = """
-import os, sys, threading
-sys.path.insert(0, sys.argv[1])
-from tests.bench.servers import Exchange, serving
-
-def behave(exchange):
-    if exchange.number == 10:
-        os._exit(0)
-    exchange.answer()
-
-with serving(behave) as (url, record):
-    print(url, flush=True)
-    threading.Event().wait()
-"""
-
-
 @pytest.mark.slow
 def test_an_open_loop_gives_a_dead_server_a_whole_time_out_to_come_back(bench, photo):
-    repository = str(Path(__file__).resolve().parents[2])
-    server = subprocess.Popen([sys.executable, "-c", DYING_SERVER, repository], stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        run = bench("--rate", 20, "-i", 600, "--timeout", 3, photo, server.stdout.readline().strip())
-    finally:
-        server.kill()
-        server.communicate()
+    with separate_server("dying") as (url, _):
+        run = bench("--rate", 20, "-i", 600, "--timeout", 3, photo, url)
     assert run.code == 1
     assert run.figures["errors"]["refused"] >= 3 * 20 * 0.9
     assert run.row("note") == "1 worker gave up: the endpoint no longer answered"
@@ -137,14 +112,8 @@ def test_an_open_loop_gives_a_dead_server_a_whole_time_out_to_come_back(bench, p
 @pytest.mark.slow
 @pytest.mark.parametrize("duration", [("-s", 15), ("-i", 600)], ids=["samples", "time-based"])
 def test_a_server_that_dies_ends_the_run_in_a_summary(bench, photo, duration):
-    repository = str(Path(__file__).resolve().parents[2])
-    server = subprocess.Popen([sys.executable, "-c", DYING_SERVER, repository], stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        run = bench("-t", 2, *duration, photo, server.stdout.readline().strip())
-    finally:
-        server.kill()
-        server.communicate()
+    with separate_server("dying") as (url, _):
+        run = bench("-t", 2, *duration, photo, url)
     assert run.code == 1
     assert run.err == ""
     assert 9 <= run.figures["served"] <= 10

@@ -31,7 +31,8 @@ def assert_nothing_left(group: int) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_prints_what_was_measured_so_far(bench, photo, number):
     with serving(slow) as (url, record):
-        process = bench.start("-w", 2, "-t", 2, "-i", 600, photo, url)
+        files = ("--csv", "figures.csv", "--report", "figures.html")
+        process = bench.start("-w", 2, "-t", 2, "-i", 600, *files, photo, url)
         record.wait_for(20)
         os.killpg(process.pid, number)  # as a terminal does: to the workers too
         run = bench.finish(process)
@@ -44,6 +45,8 @@ def test_ctrl_c_prints_what_was_measured_so_far(bench, photo, number):
     assert run.figures["served"] >= 16
     assert run.row("inferences") == str(run.figures["served"])
     assert run.row("note").startswith("interrupted")
+    assert f",{run.figures['served']}," in (bench.folder / "figures.csv").read_text()
+    assert "interrupted" in (bench.folder / "figures.html").read_text()
 
 
 @pytest.mark.slow

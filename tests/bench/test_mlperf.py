@@ -3,8 +3,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.bench.conftest import REPOSITORY, Bench, Run
+from tests.bench.conftest import Bench, Run
+from tests.bench.separate import separate_server
 from tests.bench.servers import LABELS, Exchange, answering_with, serving
 from tests.bench.test_interrupts import assert_nothing_left
 from tests.photos import crops, encoded
@@ -205,35 +204,13 @@ def test_a_server_that_never_answers_is_given_up(mlperf, photo):
     assert run.figures["not_sent"] > 450
 
 
-DYING_SERVER = """
-import os, sys, threading
-sys.path.insert(0, sys.argv[1])
-from tests.bench.servers import Exchange, serving
-
-def behave(exchange):
-    if exchange.number == 10:
-        os._exit(0)
-    exchange.answer()
-
-with serving(behave) as (url, record):
-    print(url, flush=True)
-    threading.Event().wait()
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_server_that_dies_ends_the_run_in_a_summary(mlperf, photo, scenario):
-    server = subprocess.Popen([sys.executable, "-c", DYING_SERVER, str(REPOSITORY)], stdout=subprocess.PIPE, text=True)
     options = {"Server": ("--rate", 50), "Offline": ("--rate", 50)}.get(scenario, ())
     seconds = 20 if scenario == "Offline" else 600
-    try:
-        assert server.stdout is not None
-        url = server.stdout.readline().strip()
+    with separate_server("dying") as (url, _):
         run = mlperf("--scenario", scenario, "-i", seconds, "-s", 100, *options, "--timeout", 2, photo, url)
-    finally:
-        server.kill()
-        server.communicate()
     assert run.code == 1
     assert run.err == ""
     assert run.figures["gave_up"] is True

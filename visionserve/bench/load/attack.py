@@ -5,42 +5,20 @@ from itertools import count
 from selectors import DefaultSelector
 from time import perf_counter_ns
 
-from visionserve.bench.load.pacing import NS_PER_S, Pacer, Schedule
+from visionserve.bench.load.pacing import NS_PER_S, Schedule
 from visionserve.bench.load.plan import Plan
 from visionserve.bench.load.results import Result, Tally
+from visionserve.bench.load.silence import Silence
 from visionserve.bench.transport import failures
 from visionserve.bench.transport.answers import Answer
 from visionserve.bench.transport.connection import Connection, State
 from visionserve.bench.transport.failures import Failure
 
-# A worker whose requests got no answer at all for so long and so often takes the server for gone.
-GIVE_UP_AFTER_S = 5.0
-GIVE_UP_AFTER_REQUESTS = 3
 # Nothing listens: without a pause a client would spin and take the CPU that the server needs to come back.
 RECONNECT_PAUSE_S = 0.1
 # Looking for requests that ran out of time costs more than a little being late does.
 TIMEOUT_CHECKS = 20
 TIMEOUT_CHECK_S = 0.05
-
-
-class Silence:
-    """How long and how often a worker's requests have got no answer, and whether that means that it should give up.
-
-    An open loop goes on for a whole time-out, as its load is what a restarting server will find.
-    """
-
-    def __init__(self, pacer: Pacer, timeout_s: float, start_ns: int) -> None:
-        self._patience_ns = round((timeout_s if pacer.open_loop else min(timeout_s, GIVE_UP_AFTER_S)) * NS_PER_S)
-        self._last_answer_ns = start_ns
-        self._unanswered = 0
-
-    def end(self, ended_ns: int) -> None:
-        self._unanswered, self._last_answer_ns = 0, ended_ns
-
-    def lasts(self, now_ns: int) -> bool:
-        """Counts a request without an answer; True when it was one too many."""
-        self._unanswered += 1
-        return self._unanswered >= GIVE_UP_AFTER_REQUESTS and now_ns - self._last_answer_ns >= self._patience_ns
 
 
 @dataclass

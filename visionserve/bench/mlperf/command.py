@@ -2,9 +2,11 @@ import click
 
 from visionserve.bench.load.interrupts import Interrupts
 from visionserve.bench.mlperf import report, scenario
+from visionserve.bench.mlperf.counts import Counts
 from visionserve.bench.mlperf.result import to_json
 from visionserve.bench.mlperf.settings import scenario_settings
 from visionserve.bench.options import Options, given
+from visionserve.bench.reports.progress import Progress, failures_by_kind
 from visionserve.bench.searches.slo import Slo
 from visionserve.bench.session import Files
 from visionserve.bench.transport.endpoint import Endpoint
@@ -53,13 +55,18 @@ def run_scenario(options: Options) -> int:
     )
     with Interrupts() as interrupts:
         click.echo(report.heading(settings))
-        result = scenario.run_scenario(settings, interrupts)
+        with Progress() as progress:
+            result = scenario.run_scenario(settings, interrupts, lambda counts: progress.tell(lambda: _line(counts)))
         click.echo(report.text(result))
         if options.json_file is not None:
             write_atomically(options.json_file, to_json(result))
     if result.interrupted:
         return INTERRUPTED
     return 0 if result.ok else 1
+
+
+def _line(counts: Counts) -> str:
+    return f"{counts.served} samples served, {failures_by_kind(counts.failed)}"
 
 
 def _latency_limit_ms(options: Options) -> float | None:

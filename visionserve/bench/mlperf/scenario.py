@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter
 
 from visionserve.bench.load.interrupts import Interrupts, signals_blocked
+from visionserve.bench.load.run import unreachable
 from visionserve.bench.mlperf.counts import Counts
 from visionserve.bench.mlperf.document import document
 from visionserve.bench.mlperf.driver import MODULE, Report, run_driver
@@ -118,9 +119,7 @@ def _wait_until_connected(settings: ScenarioSettings, driver: _Process, interrup
         raise KeyboardInterrupt
     failure = driver.receive()
     if isinstance(failure, Failure):
-        reason = failure.kind if failure.detail in ("", failure.kind) else f"{failure.kind}: {failure.detail}"
-        endpoint = settings.workload.endpoint
-        raise UsageError(f"ENDPOINT {endpoint} cannot be reached ({reason}); is the API deployed there?")
+        raise unreachable(settings.workload.endpoint, failure)
 
 
 def _follow(

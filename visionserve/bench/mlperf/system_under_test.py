@@ -6,8 +6,9 @@ from threading import Event, Lock, Thread
 from time import perf_counter_ns, sleep
 from typing import NamedTuple
 
-from visionserve.bench.load.attack import RECONNECT_PAUSE_S, Silence
+from visionserve.bench.load.attack import RECONNECT_PAUSE_S
 from visionserve.bench.load.pacing import ConstantRate, Pacer, UntilDeadline
+from visionserve.bench.load.silence import Silence
 from visionserve.bench.mlperf.counts import Counts
 from visionserve.bench.mlperf.sample_library import SampleLibrary
 from visionserve.bench.mlperf.settings import Scenario, ScenarioSettings

@@ -1,3 +1,5 @@
+from collections import Counter
+from collections.abc import Callable
 from time import monotonic
 
 import click
@@ -32,20 +34,27 @@ class Progress:
             self._live.stop()
 
     def show(self, outcome: Outcome) -> None:
+        """A line about the load, with the rate since the last one."""
+        if not outcome.tally.requests:
+            self._counted_at = monotonic()
+        self.tell(lambda: _line(outcome, self._rate(outcome.tally.inferences)))
+
+    def tell(self, line: Callable[[], str]) -> None:
+        """Shows a line when it is time for one."""
         now = monotonic()
-        tally = outcome.tally
-        if not tally.requests:
-            self._counted_at = now
         if now - self._shown_at < self._every_s:
             return
-        per_s = (tally.inferences - self._inferences) / (now - self._counted_at) if tally.requests else 0.0
-        self._shown_at = self._counted_at = now
-        self._inferences = tally.inferences
-        line = _line(outcome, per_s)
+        self._shown_at = now
         if self._live is None:
-            click.echo(line, err=True)
+            click.echo(line(), err=True)
         else:
-            self._live.update(Text(line, overflow="ellipsis", no_wrap=True), refresh=True)
+            self._live.update(Text(line(), overflow="ellipsis", no_wrap=True), refresh=True)
+
+    def _rate(self, inferences: int) -> float:
+        now = monotonic()
+        per_s = (inferences - self._inferences) / (now - self._counted_at) if inferences else 0.0
+        self._counted_at, self._inferences = now, inferences
+        return per_s
 
 
 def _line(outcome: Outcome, per_s: float) -> str:
@@ -53,8 +62,12 @@ def _line(outcome: Outcome, per_s: float) -> str:
     if not tally.requests:
         return f"warming up: {tally.warmup_requests} requests" if tally.warmup_requests else "no answer yet"
     p99 = tally.latency_us.get_value_at_percentile(99.0) / 1000 if tally.served else None
-    kinds = ", ".join(f"{number} {kind}" for kind, number in tally.failed.most_common())
     return (
         f"{outcome.second + 1} s: {rate(per_s)} inferences/s, p99 {milliseconds(p99)} ms, "
-        f"{tally.failed.total()} failed{f' ({kinds})' if kinds else ''}"
+        f"{failures_by_kind(tally.failed)}"
     )
+
+
+def failures_by_kind(failed: Counter[str]) -> str:
+    kinds = ", ".join(f"{number} {kind}" for kind, number in failed.most_common())
+    return f"{failed.total()} failed{f' ({kinds})' if kinds else ''}"
