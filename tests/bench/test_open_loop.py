@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
-from tests.bench.conftest import Bench
+from tests.bench.conftest import Bench, Run
 from tests.bench.separate import separate_server
 from tests.bench.servers import Exchange, Record, serving
 
@@ -34,6 +35,16 @@ def assert_percentiles(figures, truth_s: list[float]) -> None:
         low, high = ordered[max(0, rank - 2)] * 1000, ordered[min(len(ordered) - 1, rank + 2)] * 1000
         reported = figures["latency_ms"][name]
         assert min(low * 0.97, low - 1) <= reported <= max(high * 1.03, high + 1), (name, low, reported, high)
+
+
+def together(folder: Path, *runs: tuple[object, ...]) -> list[Run]:
+    """Runs of the command at the same time, each in a folder of its own."""
+    running = []
+    for number, options in enumerate(runs):
+        (folder / str(number)).mkdir()
+        bench = Bench(folder / str(number))
+        running.append((bench, bench.start(*options)))
+    return [bench.finish(process) for bench, process in running]
 
 
 def gaps_of(record: Record) -> list[float]:
@@ -111,16 +122,16 @@ def stalling(after_s: float, stall_s: float, service_s: float) -> Iterator[tuple
 
 
 @pytest.mark.slow
-def test_a_stall_of_two_seconds_shows_in_an_open_loop_as_theory_says_and_not_in_a_closed_one(bench, photo):
+def test_a_stall_of_two_seconds_shows_in_an_open_loop_as_theory_says_and_not_in_a_closed_one(tmp_path, photo):
     """At a constant rate the requests due in the stall wait for its rest, evenly from all of it down to nothing."""
     rate, seconds, stall_s, service_s = 40, 6, 2.0, 0.2
-    with stalling(2.0, stall_s, service_s) as (url, _):
-        opened = bench("--rate", rate, "-i", seconds, photo, url).figures
+    with stalling(2.0, stall_s, service_s) as (first, _), stalling(2.0, stall_s, 0.02) as (second, _):
+        opened, run = together(
+            tmp_path, ("--rate", rate, "-i", seconds, photo, first), ("-t", 2, "-i", seconds, photo, second)
+        )
+    closed, opened = run.figures, opened.figures
     stalled = [stall_s + service_s - place / rate for place in range(int(stall_s * rate))]
     assert_percentiles(opened, [service_s] * int((seconds - stall_s) * rate) + stalled)
-    with stalling(2.0, stall_s, 0.02) as (url, _):
-        run = bench("-t", 2, "-i", seconds, photo, url)
-    closed = run.figures
     assert 1000 < closed["latency_ms"]["max"] < 2100
     assert closed["latency_ms"]["p99"] < 500, "only one request of each client met the stall"
     assert opened["latency_ms"]["p99"] > 1800
@@ -161,13 +172,8 @@ def freezing(after_s: float, frozen_s: float) -> Iterator[str]:
 @pytest.mark.slow
 def test_a_server_frozen_for_six_of_twenty_seconds(tmp_path, photo):
     """Both loops meet the same freeze; only the open one can show it."""
-    for name in ("open", "closed"):
-        (tmp_path / name).mkdir()
     with freezing(8, 6) as url:
-        loops = [Bench(tmp_path / "open"), Bench(tmp_path / "closed")]
-        options = [("--rate", 20), ("-t", 2)]
-        running = [loop.start(*option, "-i", 20, photo, url) for loop, option in zip(loops, options, strict=True)]
-        opened, closed = (loop.finish(process) for loop, process in zip(loops, running, strict=True))
+        opened, closed = together(tmp_path, ("--rate", 20, "-i", 20, photo, url), ("-t", 2, "-i", 20, photo, url))
     assert opened.figures["latency_ms"]["p99"] > 5000
     assert opened.code == 0, "it was slow and answered all"
     assert closed.figures["latency_ms"]["p99"] < 1000

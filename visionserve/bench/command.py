@@ -9,7 +9,8 @@ from visionserve.bench.load.interrupts import Interrupts
 from visionserve.bench.load.pacing import ConstantRate, FixedCount, Pacer, PoissonRate, UntilDeadline
 from visionserve.bench.load.plan import Plan
 from visionserve.bench.load.run import check_reachable
-from visionserve.bench.options import DEFAULT_SECONDS, GroupedCommand, Options, given, with_options
+from visionserve.bench.options import DEFAULT_SECONDS, Options, with_options
+from visionserve.bench.parameters import GroupedCommand, given
 from visionserve.bench.reports import summary
 from visionserve.bench.searches.slo import Slo
 from visionserve.bench.searches.sweep import RATE, Sweep

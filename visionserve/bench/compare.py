@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from visionserve.bench.options import Positive
+from visionserve.bench.parameters import Positive
 from visionserve.bench.reports.files import check_report, write_report
 from visionserve.errors import UsageError
 

@@ -5,7 +5,8 @@ from visionserve.bench.mlperf import report, scenario
 from visionserve.bench.mlperf.counts import Counts
 from visionserve.bench.mlperf.result import to_json
 from visionserve.bench.mlperf.settings import scenario_settings
-from visionserve.bench.options import Options, given
+from visionserve.bench.options import Options
+from visionserve.bench.parameters import given
 from visionserve.bench.reports.progress import Progress, failures_by_kind
 from visionserve.bench.searches.slo import Slo
 from visionserve.bench.session import Files

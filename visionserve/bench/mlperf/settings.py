@@ -23,8 +23,6 @@ class Scenario(str, Enum):
     OFFLINE = "Offline"
 
 
-SCENARIOS = tuple(scenario.value for scenario in Scenario)
-
 # An image as it is sent, or the file that holds it and is read only while LoadGen asks for it.
 Image = bytes | Path
 
