@@ -4,7 +4,7 @@ from visionserve.bench.load.interrupts import Interrupts
 from visionserve.bench.mlperf import report, scenario
 from visionserve.bench.mlperf.counts import Counts
 from visionserve.bench.mlperf.result import to_json
-from visionserve.bench.mlperf.settings import scenario_settings
+from visionserve.bench.mlperf.settings import Scenario, scenario_settings
 from visionserve.bench.options import Options
 from visionserve.bench.parameters import given
 from visionserve.bench.reports.progress import Progress, failures_by_kind
@@ -43,7 +43,7 @@ def run_scenario(options: Options) -> int:
         options.img_url,
         Endpoint.parse(options.endpoint, options.headers, options.insecure),
         payload_format(options.payload, options.signature),
-        clients=options.threads,
+        clients=_clients(options),
         batch_size=options.batch_size if given("batch_size") else None,
         expect=options.expect,
         min_seconds=options.time_based,
@@ -64,6 +64,11 @@ def run_scenario(options: Options) -> int:
     if result.interrupted:
         return INTERRUPTED
     return 0 if result.ok else 1
+
+
+def _clients(options: Options) -> int:
+    """Server's queries do not wait for each other: without -t it has as many connections as an open loop."""
+    return options.connections if options.scenario == Scenario.SERVER and not given("threads") else options.threads
 
 
 def _line(counts: Counts) -> str:
