@@ -12,7 +12,6 @@ from visionserve.bench.load.plan import Plan
 from visionserve.errors import UsageError
 
 SCHEMA = "visionserve.bench/1"
-SCHEMA_FAMILY = "visionserve.bench/"
 SECONDS_PER_HOUR = 3600
 
 

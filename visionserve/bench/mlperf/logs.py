@@ -8,7 +8,6 @@ import orjson
 from visionserve.errors import VisionserveError
 
 SUMMARY = "mlperf_log_summary.txt"
-DETAIL = "mlperf_log_detail.txt"
 ACCURACY = "mlperf_log_accuracy.json"
 
 

@@ -32,15 +32,6 @@ STOP_GRACE_S = 5.0
 Watch = Callable[[Counts], None]
 
 
-@dataclass(frozen=True)
-class Ending:
-    """The driver's last report, and why it was the last: LoadGen ended, or was ended by Ctrl-C or for a dead server."""
-
-    report: Report
-    duration_s: float
-    interrupted: bool = False
-
-
 def run_scenario(settings: ScenarioSettings, interrupts: Interrupts, watch: Watch | None = None) -> ScenarioResult:
     """Drives the endpoint through LoadGen to its end, or to the first Ctrl-C, or until nothing answers any more.
 
