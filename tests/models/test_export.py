@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from tests.photos import crops, encoded, photographs
 from visionserve.cli import main
 from visionserve.errors import ModelError
-from visionserve.models import saved_model
-from visionserve.models.manifest import read_manifest
-from visionserve.models.sample import sample_pixels
+from visionserve.models.builds import cpu
+from visionserve.models.builds.manifest import read_manifest
+from visionserve.models.builds.pictures import sample_pixels
 from visionserve.vision.pixels import to_input
 
 ROOT = Path(__file__).parents[2]
@@ -143,7 +143,7 @@ def test_the_same_model_is_not_exported_again(copied):
 
 @pytest.mark.parametrize("changed", ["sha256", "visionserve", "recipe", "no manifest", "a cut file"])
 def test_a_model_made_otherwise_or_damaged_does_not_count_as_exported(copied, weights, changed):
-    assert saved_model.is_exported(weights, copied)
+    assert cpu.is_exported(weights, copied)
     manifest = json.loads((copied / "model.json").read_text())
     if changed == "sha256":
         manifest["weights"]["sha256"] = "0" * 64
@@ -154,7 +154,7 @@ def test_a_model_made_otherwise_or_damaged_does_not_count_as_exported(copied, we
     (copied / "model.json").write_text("" if changed == "no manifest" else json.dumps(manifest))
     if changed == "a cut file":
         os.truncate(copied / "variables" / "variables.data-00000-of-00001", 50_000_000)
-    assert not saved_model.is_exported(weights, copied)
+    assert not cpu.is_exported(weights, copied)
 
 
 def test_an_altered_model_is_replaced(copied):
@@ -184,9 +184,9 @@ def test_forced_on_a_full_disk_it_leaves_the_old_model(copied):
 
 def test_a_model_that_answers_otherwise_than_keras_is_discarded(weights, tmp_path, monkeypatch):
     # No real weights make TensorFlow disagree with Keras, so the tolerance is set where nothing passes.
-    monkeypatch.setattr(saved_model, "LARGEST_DIFFERENCE", -1.0)
+    monkeypatch.setattr(cpu, "LARGEST_DIFFERENCE", -1.0)
     with pytest.raises(ModelError, match="differ from Keras's by"):
-        saved_model.export_saved_model(weights, tmp_path / "resnet50" / "1", sample_pixels(ROOT / "sample.json"))
+        cpu.export_cpu(weights, tmp_path / "resnet50" / "1", sample_pixels(ROOT / "sample.json"))
     assert list((tmp_path / "resnet50").iterdir()) == []
 
 
@@ -197,9 +197,9 @@ def test_a_model_that_reads_encoded_images_otherwise_is_discarded(weights, tmp_p
 
         return tensorflow.zeros([tensorflow.size(image_bytes), 224, 224, 3], tensorflow.uint8)
 
-    monkeypatch.setattr(saved_model, "decode_images", black)
+    monkeypatch.setattr(cpu, "decode_images", black)
     with pytest.raises(ModelError, match="for the encoded sample differ by"):
-        saved_model.export_saved_model(weights, tmp_path / "resnet50" / "1", sample_pixels(ROOT / "sample.json"))
+        cpu.export_cpu(weights, tmp_path / "resnet50" / "1", sample_pixels(ROOT / "sample.json"))
     assert list((tmp_path / "resnet50").iterdir()) == []
 
 
@@ -208,7 +208,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     done = visionserve("export", "cpu", "--output", tmp_path)
     assert done.returncode == 2
-    assert "holds something else than a SavedModel" in done.stderr
+    assert "holds something else than a model" in done.stderr
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import numpy as np
 
-from visionserve.models.tensorflow import import_tensorflow
+from visionserve.models.tensorflow import import_keras
 from visionserve.models.weights import Weights
 
 # ImageNet's mean in blue, green, red, as Caffe's models and keras.applications.resnet.preprocess_input subtract it.
@@ -11,7 +11,7 @@ MEAN_BGR = (103.939, 116.779, 123.68)
 
 def build_resnet50(weights: Weights) -> Any:
     """A keras.Model with `weights`: float32 BGR minus MEAN_BGR [N, 224, 224, 3] -> probabilities [N, 1000]."""
-    _, keras = import_tensorflow()
+    keras = import_keras()
     model = keras.applications.ResNet50(weights=None)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -23,6 +23,6 @@ def build_resnet50(weights: Weights) -> Any:
 
 def classify_with_keras(model: Any, pixels: np.ndarray) -> np.ndarray:
     """uint8 RGB [N, 224, 224, 3] -> probabilities float32 [N, 1000], Keras's own way and outside any export."""
-    _, keras = import_tensorflow()
+    keras = import_keras()
     inputs = keras.applications.resnet.preprocess_input(pixels.astype(np.float32))
     return np.asarray(model(inputs, training=False))

@@ -1,6 +1,6 @@
 from typing import Any
 
-from visionserve.models.exif import exif_orientation
+from visionserve.models.builds.exif import exif_orientation
 from visionserve.models.tensorflow import import_tensorflow
 
 # The geometry of visionserve.vision.pixels.to_input: short side at 256, its central 224.
@@ -17,19 +17,19 @@ def decode_images(image_bytes: Any) -> Any:
     by a JPEG's EXIF orientation, transparency on white, large JPEGs decoded at a reduced scale. All operations are
     TensorFlow 2.3's. The graph fails with InvalidArgumentError on what it cannot decode.
     """
-    tensorflow, _ = import_tensorflow()
+    tensorflow = import_tensorflow()
     pixels = tensorflow.TensorSpec([SIDE, SIDE, 3], tensorflow.uint8)
     return tensorflow.map_fn(_decode_image, image_bytes, fn_output_signature=pixels)
 
 
 def _decode_image(data: Any) -> Any:
-    tensorflow, _ = import_tensorflow()
+    tensorflow = import_tensorflow()
     is_png = tensorflow.equal(tensorflow.strings.substr(data, 0, len(PNG)), PNG)
     return tensorflow.cond(is_png, lambda: _crop(_decode_png(data)), lambda: _upright(_crop(_decode_jpeg(data)), data))
 
 
 def _decode_png(data: Any) -> Any:
-    tensorflow, _ = import_tensorflow()
+    tensorflow = import_tensorflow()
     image = tensorflow.io.decode_png(data, channels=4)
     color, alpha = image[:, :, :3], image[:, :, 3:]
     # Where a file has no transparency, TensorFlow's alpha is the largest number of the file's own depth.
@@ -40,13 +40,13 @@ def _decode_png(data: Any) -> Any:
 
 
 def _on_white(color: Any, alpha: Any) -> Any:
-    tensorflow, _ = import_tensorflow()
+    tensorflow = import_tensorflow()
     color, alpha = tensorflow.cast(color, tensorflow.float32), tensorflow.cast(alpha, tensorflow.float32)
     return tensorflow.saturate_cast(tensorflow.round(255 - (255 - color) * alpha / 255), tensorflow.uint8)
 
 
 def _decode_jpeg(data: Any) -> Any:
-    tensorflow, _ = import_tensorflow()
+    tensorflow = import_tensorflow()
     size = tensorflow.cast(tensorflow.image.extract_jpeg_shape(data)[:2], tensorflow.float64)
     # As in to_input, twice the pixels that the crop needs are kept.
     spare = tensorflow.reduce_min(size) * CENTRAL / SIDE / 2
@@ -65,7 +65,7 @@ def _decode_jpeg(data: Any) -> Any:
 
 def _crop(image: Any) -> Any:
     """uint8 [H, W, 3] -> uint8 [224, 224, 3]."""
-    tensorflow, _ = import_tensorflow()
+    tensorflow = import_tensorflow()
     size = tensorflow.shape(image)[:2]
     shortest = tensorflow.cast(tensorflow.reduce_min(size), tensorflow.float64)
     side = tensorflow.cast(tensorflow.round(shortest * CENTRAL), tensorflow.int32)
@@ -82,7 +82,7 @@ def _crop(image: Any) -> Any:
 
 def _upright(image: Any, jpeg: Any) -> Any:
     """A square image turned by the EXIF orientation of its JPEG: 5..8 are transposed first, then flipped."""
-    tensorflow, _ = import_tensorflow()
+    tensorflow = import_tensorflow()
     orientation = exif_orientation(jpeg)
 
     def where(orientations: list[int], change: Any, picture: Any) -> Any:

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 
 import visionserve
-from visionserve.errors import ModelError, UsageError
-from visionserve.files import folder_written_atomically
-from visionserve.models.compatibility import make_loadable_by_tensorflow_2_3
-from visionserve.models.image_bytes import decode_images
-from visionserve.models.manifest import Manifest, Signature, Tensor, WeightsOrigin, file_hashes, read_manifest
+from visionserve.errors import ModelError
+from visionserve.models.builds.compatibility import make_loadable_by_tensorflow_2_3
+from visionserve.models.builds.folder import build_written_atomically, size
+from visionserve.models.builds.image_bytes import decode_images
+from visionserve.models.builds.manifest import Manifest, Signature, Tensor, WeightsOrigin, file_hashes, read_manifest
 from visionserve.models.resnet50 import MEAN_BGR, build_resnet50, classify_with_keras
-from visionserve.models.tensorflow import import_tensorflow
+from visionserve.models.tensorflow import import_keras, import_tensorflow
 from visionserve.models.weights import Weights
 from visionserve.vision.labels import IMAGENET_CLASSES, load_classes, top_k
 
-# To be raised with every change of what export_saved_model writes for the same weights.
+# To be raised with every change of what export_cpu writes for the same weights.
 RECIPE = 2
 LARGEST_DIFFERENCE = 1e-4
 SIGNATURE = Signature(
@@ -46,11 +46,11 @@ class Exported:
     @property
     def size(self) -> int:
         """In bytes."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        return size(self.folder)
 
 
 def is_exported(weights: Weights, folder: Path) -> bool:
-    """Whether `folder` holds, whole, what export_saved_model would write there for `weights`."""
+    """Whether `folder` holds, whole, what export_cpu would write there for `weights`."""
     try:
         manifest = read_manifest(folder)
     except ModelError:
@@ -64,7 +64,7 @@ def is_exported(weights: Weights, folder: Path) -> bool:
     )
 
 
-def export_saved_model(weights: Weights, folder: Path, sample: np.ndarray) -> Exported:
+def export_cpu(weights: Weights, folder: Path, sample: np.ndarray) -> Exported:
     """Writes ResNet50 as a SavedModel whose `serving_default` takes uint8 RGB [N, 224, 224, 3] as `input`, N being
     open, and gives float32 probabilities [N, 1000] as `output`.
 
@@ -74,24 +74,17 @@ def export_saved_model(weights: Weights, folder: Path, sample: np.ndarray) -> Ex
     Before it takes its place at `folder` it is loaded back and must give for `sample`, uint8 RGB [224, 224, 3],
     what Keras gives: else ModelError, and what was at `folder` stays. UsageError where `folder` is something else.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; name a folder with --output")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "saved_model.pb").is_file():
-        raise UsageError(f"{folder} holds something else than a SavedModel; name another folder with --output")
-    classes = load_classes(IMAGENET_CLASSES)
-    model = build_resnet50(weights)
-    try:
-        with folder_written_atomically(folder) as work:
-            _write(model, work)
-            labels, difference = _check(model, work, sample[np.newaxis], classes)
-            _manifest(weights, work, classes).write(work)
-    except OSError as error:
-        raise ModelError(f"{folder} could not be written: {error.strerror or error}") from error
+    with build_written_atomically(folder) as work:
+        classes = load_classes(IMAGENET_CLASSES)
+        model = build_resnet50(weights)
+        _write(model, work)
+        labels, difference = _check(model, work, sample[np.newaxis], classes)
+        _manifest(weights, work, classes).write(work)
     return Exported(folder, labels, difference)
 
 
 def _write(model: Any, folder: Path) -> None:
-    tensorflow, _ = import_tensorflow()
+    tensorflow = import_tensorflow()
 
     def serve(input: Any) -> dict[str, Any]:
         bgr = tensorflow.reverse(tensorflow.cast(input, tensorflow.float32), axis=[-1])
@@ -118,12 +111,12 @@ def _write(model: Any, folder: Path) -> None:
 
 
 def _input_signature(signature: Signature) -> list[Any]:
-    tensorflow, _ = import_tensorflow()
+    tensorflow = import_tensorflow()
     return [tensorflow.TensorSpec(tensor.shape, tensor.dtype, tensor.name) for tensor in signature.inputs]
 
 
 def _check(model: Any, folder: Path, pixels: np.ndarray, classes: list[str]) -> tuple[list[tuple[str, float]], float]:
-    tensorflow, _ = import_tensorflow()
+    tensorflow = import_tensorflow()
     loaded = tensorflow.saved_model.load(str(folder))
     given = loaded.signatures[SIGNATURE.name](input=tensorflow.constant(pixels))["output"].numpy()
     wanted = classify_with_keras(model, pixels)
@@ -141,7 +134,7 @@ def _check(model: Any, folder: Path, pixels: np.ndarray, classes: list[str]) -> 
 
 
 def _check_encoded(image_bytes: Any, pixels: np.ndarray, wanted: np.ndarray) -> None:
-    tensorflow, _ = import_tensorflow()
+    tensorflow = import_tensorflow()
     # Laid around the crop, this margin is what the signature cuts off again, so that it sees the same pixels.
     margin = (256 - pixels.shape[1]) // 2
     framed = np.pad(pixels, [(0, 0), (margin, margin), (margin, margin), (0, 0)])
@@ -159,7 +152,7 @@ def _check_encoded(image_bytes: Any, pixels: np.ndarray, wanted: np.ndarray) -> 
 
 
 def _manifest(weights: Weights, folder: Path, classes: list[str]) -> Manifest:
-    tensorflow, keras = import_tensorflow()
+    tensorflow, keras = import_tensorflow(), import_keras()
     return Manifest(
         model="resnet50",
         target="cpu",

@@ -14,7 +14,7 @@ def exif_orientation(jpeg: Any) -> Any:
 
     The same as visionserve.vision.exif: tag 0x0112 of a TIFF structure's first image file directory (EXIF 2.3, 4.6.4).
     """
-    tensorflow, _ = import_tensorflow()
+    tensorflow = import_tensorflow()
     head = tensorflow.io.decode_raw(tensorflow.strings.substr(jpeg, 0, SEARCHED_BYTES), tensorflow.uint8)
     # With zeros behind its end, whatever points there finds an empty directory.
     zeros = tensorflow.zeros([16], tensorflow.int64)
@@ -28,7 +28,7 @@ def exif_orientation(jpeg: Any) -> Any:
 
 
 def _orientation(tiff: Any) -> Any:
-    tensorflow, _ = import_tensorflow()
+    tensorflow = import_tensorflow()
     little, big = tensorflow.equal(tiff[0], ord("I")), tensorflow.equal(tiff[0], ord("M"))
 
     def number(digits: Any, size: int) -> Any:

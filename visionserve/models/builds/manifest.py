@@ -3,6 +3,7 @@ from pathlib import Path
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from visionserve.errors import ModelError
+from visionserve.models.builds.agreement import Agreement
 from visionserve.models.checksum import digest
 
 NAME = "model.json"
@@ -32,7 +33,10 @@ class Signature(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The model.json in a build's folder: what it was made of, and the hash of each file in it."""
+    """The model.json in a build's folder: what it was made of, and the hash of each file in it.
+
+    `settings`: what the compiler or converter of the target was told. `agreement`: with the CPU build it was made of.
+    """
 
     model: str
     target: str
@@ -40,6 +44,8 @@ class Manifest(BaseModel):
     created: AwareDatetime
     weights: WeightsOrigin
     versions: dict[str, str]
+    settings: dict[str, bool | int | float | str | list[int] | list[str]] = {}
+    agreement: Agreement | None = None
     signatures: list[Signature]
     files: dict[str, str]
     classes: list[str]
