@@ -95,9 +95,7 @@ def main(
     chosen = cases or CASES
     nginx = find_nginx()
     if "light" in chosen and nginx is None:
-        raise NginxMissing(
-            "nginx is not installed; install the package nginx-light (sudo apt-get install nginx-light)."
-        )
+        raise NginxMissing
     ours = Ours(workers)
     generators = [ours, *(peer for peer in PEERS if not no_peers and (not peers or peer.name in peers))]
     with tempfile.TemporaryDirectory() as folder:
