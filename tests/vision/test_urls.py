@@ -149,6 +149,13 @@ def test_a_body_that_is_too_large_is_refused_before_it_came(server):
         assert refusal(server.url + path, **limits) == "holds more than 1 MB: send a smaller image"
 
 
+def test_a_refused_server_is_hung_up_on_at_once(server):
+    """It has more to send and goes on as long as somebody listens; the kept error must not keep the connection."""
+    with pytest.raises(UrlError) as kept:
+        Fetcher([server.url], max_bytes=1000000).get(server.url + "/endless")
+    assert server.hung_up.wait(10), kept.value
+
+
 @pytest.mark.parametrize("path", ["/dripping", "/dripping-header"])
 def test_a_server_that_drips_is_given_up_after_the_whole_time(server, path):
     sentence = refusal(server.url + path, allow_urls=[server.url], timeout=0.3)

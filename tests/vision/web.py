@@ -54,7 +54,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             try:
                 self.wfile.write(part)
             except OSError:
-                return  # the client has hung up, as it should
+                self.server.hung_up.set()
+                return
 
     def log_message(self, *_):
         return
@@ -69,7 +70,7 @@ def serve(address="127.0.0.1", context=None):
 
     server = Server((address, 0), Handler)
     server.seen = []
-    server.stopping = threading.Event()
+    server.stopping, server.hung_up = threading.Event(), threading.Event()
     if context is not None:
         server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})

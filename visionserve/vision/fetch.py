@@ -71,13 +71,14 @@ class Fetcher:
             if isinstance(connected, ssl.SSLSocket):
                 connected.do_handshake()
             connection.request("GET", target.path, headers={"User-Agent": "visionserve", "Accept": "image/*"})
-            response = connection.getresponse()
-            location = response.getheader("Location")
-            if response.status in (301, 302, 303, 307, 308) and location:
-                return location, b""
-            if response.status != 200:
-                raise UrlError("answers {} {}".format(response.status, response.reason).rstrip())
-            return None, self._body(response, deadline)
+            # It holds the socket open beyond the connection's own end.
+            with connection.getresponse() as response:
+                location = response.getheader("Location")
+                if response.status in (301, 302, 303, 307, 308) and location:
+                    return location, b""
+                if response.status != 200:
+                    raise UrlError("answers {} {}".format(response.status, response.reason).rstrip())
+                return None, self._body(response, deadline)
         finally:
             watchdog.cancel()
             connection.close()
