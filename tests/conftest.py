@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 import requests
 
+from tests.ceph import Ceph, started_ceph
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 MODEL = REPOSITORY / "models" / "resnet50"
 API = "image-classifier-resnet50"
-REAL_WEIGHTS = {"model", "weights"}
+# Real weights are exported and read; Ceph is installed where it is missing.
+SLOW_FIXTURES = {"ceph", "model", "weights"}
 
 
 def pytest_configure() -> None:
@@ -25,9 +28,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs the real weights, exported or read, is slow."""
     for item in items:
-        if isinstance(item, pytest.Function) and REAL_WEIGHTS & set(item.fixturenames):
+        if isinstance(item, pytest.Function) and SLOW_FIXTURES & set(item.fixturenames):
             item.add_marker(pytest.mark.slow)
 
 
@@ -103,6 +105,12 @@ def model() -> Path:
     assert done.returncode == 0, done.stdout + done.stderr
     assert (MODEL / "1" / "saved_model.pb").is_file()
     return MODEL
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[Ceph]:
+    """A real S3 server."""
+    yield from started_ceph()
 
 
 @pytest.fixture(scope="session")

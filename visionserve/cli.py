@@ -6,6 +6,7 @@ import visionserve
 from visionserve.bench.compare import compare
 from visionserve.commands import SentenceGroup
 from visionserve.models.cli.export import export
+from visionserve.models.cli.publish import publish
 from visionserve.models.cli.weights import weights
 
 
@@ -105,6 +106,7 @@ def model_server(
 
 main.add_command(weights)
 main.add_command(export)
+main.add_command(publish)
 main.add_command(compare)
 
 if __name__ == "__main__":
