@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from visionserve.inference.cores import available_cores
+from visionserve.cores import available_cores
 from visionserve.inference.engine import DEFAULT_SIGNATURE
 from visionserve.inference.engines import load_engine
-from visionserve.inference.saved_model import find_version
+from visionserve.inference.model_folder import find_version
 
 
 def main() -> None:

@@ -73,7 +73,7 @@ def model_server(
 ) -> None:
     """Serves models over TensorFlow Serving's protocols, gRPC and REST, until Ctrl-C or SIGTERM.
 
-    A model's folder holds a numbered folder for each version, or is a SavedModel itself. The highest version is
+    A model's folder holds a numbered folder for each version, or is a model itself. The highest version is
     served, unless the configuration file has another policy.
 
     \b

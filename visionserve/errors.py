@@ -27,7 +27,7 @@ class WeightsError(VisionserveError):
 
 
 class ModelError(VisionserveError):
-    """A model folder that is missing, not a SavedModel, or refused by the engine."""
+    """A model folder that is missing, holds no model, or is refused by the engine; a build that answers wrongly."""
 
 
 class InvalidInputError(VisionserveError):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from tests.photos import crops, encoded
+from visionserve.cores import available_cores
 from visionserve.errors import MissingError, ModelError, UsageError
-from visionserve.inference.cores import available_cores
 from visionserve.inference.engine import DEFAULT_SIGNATURE
 from visionserve.inference.engines import choose_engine, load_engine
-from visionserve.inference.saved_model import find_version
+from visionserve.inference.model_folder import find_version
 from visionserve.vision.pixels import to_input
 
 

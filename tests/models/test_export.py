@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tests.photos import crops, encoded, photographs
 from visionserve.cli import main
 from visionserve.errors import ModelError
-from visionserve.models.builds import cpu
+from visionserve.models.builds.cpu import export, keras_check, saved_model
 from visionserve.models.builds.manifest import read_manifest
 from visionserve.models.builds.pictures import sample_pixels
 from visionserve.vision.pixels import to_input
@@ -143,7 +143,7 @@ def test_the_same_model_is_not_exported_again(copied):
 
 @pytest.mark.parametrize("changed", ["sha256", "visionserve", "recipe", "no manifest", "a cut file"])
 def test_a_model_made_otherwise_or_damaged_does_not_count_as_exported(copied, weights, changed):
-    assert cpu.is_exported(weights, copied)
+    assert export.is_exported(weights, copied)
     manifest = json.loads((copied / "model.json").read_text())
     if changed == "sha256":
         manifest["weights"]["sha256"] = "0" * 64
@@ -153,13 +153,13 @@ def test_a_model_made_otherwise_or_damaged_does_not_count_as_exported(copied, we
         manifest["recipe"] = 0
     (copied / "model.json").write_text("" if changed == "no manifest" else json.dumps(manifest))
     if changed == "a cut file":
-        os.truncate(copied / "variables" / "variables.data-00000-of-00001", 50_000_000)
-    assert not cpu.is_exported(weights, copied)
+        os.truncate(copied / "saved_model.pb", 50_000_000)
+    assert not export.is_exported(weights, copied)
 
 
 def test_an_altered_model_is_replaced(copied):
     created = read_manifest(copied).created
-    with (copied / "variables" / "variables.data-00000-of-00001").open("r+b") as file:
+    with (copied / "saved_model.pb").open("r+b") as file:
         file.seek(50_000_000)
         file.write(b"altered")
     done = visionserve("export", "cpu", "--output", copied)
@@ -184,9 +184,9 @@ def test_forced_on_a_full_disk_it_leaves_the_old_model(copied):
 
 def test_a_model_that_answers_otherwise_than_keras_is_discarded(weights, tmp_path, monkeypatch):
     # No real weights make TensorFlow disagree with Keras, so the tolerance is set where nothing passes.
-    monkeypatch.setattr(cpu, "LARGEST_DIFFERENCE", -1.0)
+    monkeypatch.setattr(keras_check, "LARGEST_DIFFERENCE", -1.0)
     with pytest.raises(ModelError, match="differ from Keras's by"):
-        cpu.export_cpu(weights, tmp_path / "resnet50" / "1", sample_pixels(ROOT / "sample.json"))
+        export.export_cpu(weights, tmp_path / "resnet50" / "1", sample_pixels(ROOT / "sample.json"))
     assert list((tmp_path / "resnet50").iterdir()) == []
 
 
@@ -197,9 +197,9 @@ def test_a_model_that_reads_encoded_images_otherwise_is_discarded(weights, tmp_p
 
         return tensorflow.zeros([tensorflow.size(image_bytes), 224, 224, 3], tensorflow.uint8)
 
-    monkeypatch.setattr(cpu, "decode_images", black)
+    monkeypatch.setattr(saved_model, "decode_images", black)
     with pytest.raises(ModelError, match="for the encoded sample differ by"):
-        cpu.export_cpu(weights, tmp_path / "resnet50" / "1", sample_pixels(ROOT / "sample.json"))
+        export.export_cpu(weights, tmp_path / "resnet50" / "1", sample_pixels(ROOT / "sample.json"))
     assert list((tmp_path / "resnet50").iterdir()) == []
 
 

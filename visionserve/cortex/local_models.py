@@ -1,11 +1,11 @@
 from pathlib import Path
 
+from visionserve.cores import available_cores
 from visionserve.cortex.spec.api import ApiSpec
 from visionserve.errors import ModelError
-from visionserve.inference.cores import available_cores
 from visionserve.inference.engine import DEFAULT_SIGNATURE
 from visionserve.inference.engines import choose_engine
-from visionserve.inference.saved_model import find_version
+from visionserve.inference.model_folder import find_version
 from visionserve.inference.served_model import ModelSettings
 
 # What Cortex calls the model of an API that has only one.
@@ -17,7 +17,8 @@ def local_models(spec: ApiSpec, engine: str, on_cpu: bool = False) -> tuple[list
     """The models of a spec as this machine serves them, and sentences on what was decided on the way.
 
     `engine`: one of ENGINES; `on_cpu`: --compute cpu, where a build for other hardware gives way to its CPU build.
-    Raises ModelError for a model that is missing or no SavedModel, MissingError for an engine that is not installed.
+    Raises ModelError for a model that is missing or that its engine cannot run, MissingError for an engine that is not
+    installed.
     """
     if spec.predictor.type != "tensorflow":
         return [], []
@@ -26,14 +27,14 @@ def local_models(spec: ApiSpec, engine: str, on_cpu: bool = False) -> tuple[list
     models, notes = [], []
     for name, location, signature_key in _declared(spec):
         key = signature_key or DEFAULT_SIGNATURE
-        chosen = choose_engine(engine, key, accelerated)
-        path = Path(location)
-        if chosen != "null":
+        chosen, path = engine, Path(location)
+        if engine != "null":
             path = _fetched(spec, location)
             if on_cpu and (cpu_build := _cpu_build(path)):
                 notes.append(f"{path.name} is built for other hardware: serving its CPU build {cpu_build.name}.")
                 path = cpu_build
-            find_version(path)
+            _, folder = find_version(path)
+            chosen = choose_engine(engine, key, accelerated, folder)
         models.append(
             ModelSettings(
                 name=name,

@@ -7,13 +7,15 @@ import numpy as np
 
 from visionserve.errors import InferenceError, ModelError
 from visionserve.inference.engine import DEFAULT_SIGNATURE, Arrays, Signature, TensorSpec
+from visionserve.inference.model_folder import OPENVINO_GRAPH, is_openvino_model
+from visionserve.quiet_openvino import import_openvino
 
 # Fewer cores than this are kept busy by one inference at a time.
 CORES_FOR_STREAMS = 8
 
 
 class OpenVinoEngine:
-    """A SavedModel read by OpenVINO's TensorFlow frontend, on `threads` cores.
+    """A model in OpenVINO's own format, or a SavedModel that its TensorFlow frontend reads, on `threads` cores.
 
     It is compiled for latency: all cores work on one batch. On 8 cores or more it is compiled for throughput too
     (OpenVINO's streams: several batches at once on a few cores each), and what arrives while a batch runs goes there,
@@ -24,11 +26,9 @@ class OpenVinoEngine:
     signature_key = DEFAULT_SIGNATURE
 
     def __init__(self, folder: Path, threads: int) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = import_openvino().Core()
         try:
-            model = core.read_model(folder)
+            model = core.read_model(folder / OPENVINO_GRAPH if is_openvino_model(folder) else folder)
             compiled = _compile(core, model, threads, {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1})
             self._alone = _Requests(compiled, 1)
             self._together = None

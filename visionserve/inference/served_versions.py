@@ -6,7 +6,7 @@ from pathlib import Path
 
 from visionserve.errors import InvalidInputError, ModelError, NotFoundError
 from visionserve.inference.casualties import Casualties
-from visionserve.inference.saved_model import Fingerprint, find_version, find_versions, fingerprint, is_saved_model
+from visionserve.inference.model_folder import Fingerprint, find_version, find_versions, fingerprint, is_model
 from visionserve.inference.served_model import ModelSettings, ServedModel
 
 log = logging.getLogger("visionserve")
@@ -113,7 +113,7 @@ class ServedVersions:
         path = self._settings.path
         if self._settings.engine != "null":
             find_version(path)
-        self._is_one_version = is_saved_model(path)
+        self._is_one_version = is_model(path)
         found = list(find_versions(path)) if path.is_dir() else []
         wanted = self._settings.version_policy.choose(found or [(1, path)])
         if not wanted:

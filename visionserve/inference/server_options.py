@@ -7,9 +7,10 @@ from google.protobuf import text_format
 from ovmsclient.tfs_compat.protos.tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from pydantic import ValidationError
 
+from visionserve.cores import available_cores
 from visionserve.errors import UsageError
-from visionserve.inference.cores import available_cores
 from visionserve.inference.engines import choose_engine
+from visionserve.inference.model_folder import find_versions
 from visionserve.inference.model_server import ServerSettings
 from visionserve.inference.served_model import ModelSettings
 from visionserve.inference.version_policy import VersionPolicy
@@ -32,26 +33,23 @@ def server_settings(
     """`options`: NAME=PATH, or else `config_file`; `rest_port`: 0 for no REST; `poll`: as in
     ServerSettings; `threads`: None for all cores.
 
-    Raises UsageError, and MissingError when the engine is not installed.
+    Raises UsageError, MissingError when an engine is not installed, and ModelError when it cannot run a model.
     """
     if bool(options) == bool(config_file):
         raise UsageError("Name the models: either --model NAME=PATH, once or more, or --model-config-file FILE.")
     if port == rest_port:
         raise UsageError(f"--port and --rest-port are both {port}: give each protocol its own.")
     models = read_model_config(config_file) if config_file else named_folders(options)
-    engine = choose_engine(engine)
     for model in models:
         if engine != "null" and not model["path"].is_dir():
             raise UsageError(f"Model {model['name']}: there is no folder {model['path']}.")
+        model["engine"] = choose_engine(engine, folder=_highest_served(model))
     host = f"[{host}]" if ":" in host else host
     return ServerSettings(
         address=f"{host}:{port}",
         rest_address=f"{host}:{rest_port}" if rest_port else None,
         poll=poll,
-        models=[
-            ModelSettings(engine=engine, threads=threads or available_cores(), **model, **of_each_model)
-            for model in models
-        ],
+        models=[ModelSettings(threads=threads or available_cores(), **model, **of_each_model) for model in models],
     )
 
 
@@ -107,6 +105,14 @@ def _version_policy(policy: Any) -> VersionPolicy:
     if kind == "specific":
         return VersionPolicy(kind=kind, versions=tuple(policy.specific.versions))
     return VersionPolicy(kind=kind or "latest", num_versions=policy.latest.num_versions or 1)
+
+
+def _highest_served(model: dict[str, Any]) -> Path | None:
+    """The folder of the highest version that a model's policy wants; None where there is none, or no folder at all."""
+    if not model["path"].is_dir():
+        return None
+    policy = model.get("version_policy", VersionPolicy())
+    return next(iter(policy.choose(find_versions(model["path"])).values()), None)
 
 
 def _without_repeats(models: list[dict[str, Any]]) -> list[dict[str, Any]]:

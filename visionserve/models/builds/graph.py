@@ -24,10 +24,15 @@ def read_saved_model(folder: Path) -> Any:
         raise ModelError(f"{path} is not a SavedModel: {error}") from error
 
 
+def functions_of(saved_model: Any) -> Iterator[Any]:
+    """Every FunctionDef in the libraries of a SavedModel protocol buffer."""
+    for meta_graph in saved_model.meta_graphs:
+        yield from meta_graph.graph_def.library.function
+
+
 def nodes_of(saved_model: Any) -> Iterator[Any]:
     """Every NodeDef of a SavedModel protocol buffer, those of its functions too."""
     for meta_graph in saved_model.meta_graphs:
-        graph = meta_graph.graph_def
-        yield from graph.node
-        for function in graph.library.function:
-            yield from function.node_def
+        yield from meta_graph.graph_def.node
+    for function in functions_of(saved_model):
+        yield from function.node_def

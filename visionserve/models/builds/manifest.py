@@ -53,6 +53,9 @@ class Manifest(BaseModel):
     def write(self, folder: Path) -> None:
         (folder / NAME).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
+    def signature(self, name: str) -> Signature:
+        return next(signature for signature in self.signatures if signature.name == name)
+
     def describes(self, folder: Path) -> bool:
         """Whether the folder holds exactly the files that it was written with."""
         return file_hashes(folder) == self.files

@@ -41,14 +41,17 @@ def sample_pictures(path: Path, count: int = 16) -> np.ndarray:
 
 
 def folder_pictures(folder: Path, most: int | None = None) -> np.ndarray:
-    """The images in a folder and those below it, by name, `most` at most -> uint8 RGB [N, 224, 224, 3].
+    """The images in a folder and those below it, by name -> uint8 RGB [N, 224, 224, 3]; no more than `most`, which are
+    then spread evenly over all of them, since folders are often sorted by class.
 
     Raises UsageError where there is none, or naming the file that is not an image.
     """
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not files:
         raise UsageError(f"{folder} holds no images ({', '.join(sorted(SUFFIXES))})")
-    return np.stack([_pixels(path.read_bytes(), str(path)) for path in files[:most]])
+    count = len(files) if most is None else min(most, len(files))
+    chosen = [files[index * len(files) // count] for index in range(count)]
+    return np.stack([_pixels(path.read_bytes(), str(path)) for path in chosen])
 
 
 def _pixels(data: bytes, where: str) -> np.ndarray:

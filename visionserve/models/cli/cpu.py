@@ -33,7 +33,7 @@ def cpu(file: Path | None, output: Path, sample: Path, force: bool) -> None:
       visionserve export cpu
       visionserve export cpu --weights resnet50.h5 --output models/mine/1
     """
-    from visionserve.models.builds.cpu import export_cpu, is_exported
+    from visionserve.models.builds.cpu.export import export_cpu, is_exported
     from visionserve.models.builds.pictures import sample_pixels
     from visionserve.models.weights import find_weights
 

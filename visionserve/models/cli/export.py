@@ -1,6 +1,9 @@
 import click
 
 from visionserve.models.cli.cpu import cpu
+from visionserve.models.cli.neuron import neuron
+from visionserve.models.cli.openvino import openvino
+from visionserve.models.cli.tensorrt import tensorrt
 
 
 @click.group()
@@ -14,3 +17,6 @@ def export() -> None:
 
 
 export.add_command(cpu)
+export.add_command(neuron)
+export.add_command(openvino)
+export.add_command(tensorrt)

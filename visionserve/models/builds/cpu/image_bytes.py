@@ -1,6 +1,6 @@
 from typing import Any
 
-from visionserve.models.builds.exif import exif_orientation
+from visionserve.models.builds.cpu.exif import exif_orientation
 from visionserve.models.tensorflow import import_tensorflow
 
 # The geometry of visionserve.vision.pixels.to_input: short side at 256, its central 224.
@@ -34,7 +34,8 @@ def _decode_png(data: Any) -> Any:
     color, alpha = image[:, :, :3], image[:, :, 3:]
     # Where a file has no transparency, TensorFlow's alpha is the largest number of the file's own depth.
     depth = tensorflow.io.decode_raw(tensorflow.strings.substr(data, PNG_DEPTH_AT, 1), tensorflow.uint8)[0]
-    largest = 2 ** tensorflow.cast(tensorflow.minimum(depth, 8), tensorflow.int32) - 1
+    # TensorFlow 1.15 has no minimum of uint8.
+    largest = 2 ** tensorflow.minimum(tensorflow.cast(depth, tensorflow.int32), 8) - 1
     opaque = tensorflow.reduce_all(tensorflow.equal(alpha, tensorflow.cast(largest, tensorflow.uint8)))
     return tensorflow.cond(opaque, lambda: color, lambda: _on_white(color, alpha))
 
