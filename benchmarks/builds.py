@@ -1,10 +1,12 @@
 """The CPU build beside other ways to write it: images/s, seconds to load, memory and size."""
 
 import json
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from deployment import REPOSITORY, machine
 from load import LoadError
 
 from visionserve.cores import available_cores
+from visionserve.models.builds.folder import size
 
 ENGINES = ("openvino", "tensorflow")
 BATCHES = (1, 4, 8)
@@ -75,12 +78,24 @@ def main(
     chosen = [name for name in VARIANTS if name == BASE or not variants or name in variants]
     click.echo(f"{machine()}, {threads} threads; written by visionserve export cpu: {EXPORTED}")
     with tempfile.TemporaryDirectory() as folder:
+        click.echo(export(Path(folder, "exported")))
         script = REPOSITORY / "benchmarks" / "build_variants.py"
         subprocess.run([sys.executable, str(script), folder], check=True, stderr=subprocess.DEVNULL)
         builds = {name: Path(folder, name) for name in chosen}
         for engine in engines:
             figures = measure(engine, builds, rounds, images, starts, threads)
             click.echo("\n".join(table(engine, builds, figures)))
+
+
+def export(folder: Path) -> str:
+    """What the command costs, in a process of its own."""
+    started = time.monotonic()
+    command = [sys.executable, "-m", "visionserve.cli", "export", "cpu", "--output", str(folder)]
+    subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
+    # Of the largest child so far, which this is the first of.
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    seconds = time.monotonic() - started
+    return f"visionserve export cpu: {seconds:.1f} s, {peak:.2f} GB, {size(folder) / 1e6:.1f} MB written"
 
 
 def measure(
