@@ -2,26 +2,15 @@ from pathlib import Path
 
 import click
 
+from visionserve.models.cli import options
 from visionserve.models.cli.weights import WEIGHTS
 
 
 @click.command()
 @WEIGHTS
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("models/resnet50/1"),
-    show_default=True,
-    help="The version folder to write.",
-)
-@click.option(
-    "--sample",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("sample.json"),
-    show_default=True,
-    help='A {"img": "<base64>"} file that the build must classify as Keras does.',
-)
-@click.option("--force", is_flag=True, help="Export again even if the same model is there.")
+@options.output("models/resnet50/1")
+@options.sample("the build must classify it as Keras does.")
+@options.FORCE
 def cpu(file: Path | None, output: Path, sample: Path, force: bool) -> None:
     """Writes a TensorFlow SavedModel, loads it back and classifies the sample with it.
 

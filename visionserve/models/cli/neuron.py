@@ -2,30 +2,14 @@ from pathlib import Path
 
 import click
 
-from visionserve.models.cli.batch_sizes import BatchSizes
+from visionserve.models.cli import options
 
 
 @click.command()
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    default=Path("models/resnet50"),
-    show_default=True,
-    help="The CPU build to compile: a version folder, or one that holds them.",
-)
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("models/resnet50_neuron/1"),
-    show_default=True,
-    help="The version folder to write.",
-)
-@click.option(
-    "--batch-sizes",
-    type=BatchSizes(),
-    default="1",
-    show_default=True,
-    help="The batch sizes to compile for, as in 1,4; other batches are filled up to one of them or cut.",
+@options.MODEL
+@options.output("models/resnet50_neuron/1")
+@options.batch_sizes(
+    "1", "The batch sizes to compile for, as in 1,4; other batches are filled up to one of them or cut."
 )
 @click.option(
     "--cores",
@@ -40,19 +24,9 @@ from visionserve.models.cli.batch_sizes import BatchSizes
     show_default=True,
     help="Keep the weights on the core. Turn it off where inf1's compiler refuses it.",
 )
-@click.option(
-    "--sample",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("sample.json"),
-    show_default=True,
-    help='A {"img": "<base64>"} file; the build must classify it, and squares cut from it, as the CPU build does.',
-)
-@click.option(
-    "--pictures",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A folder of pictures to check the build on in place of the sample.",
-)
-@click.option("--force", is_flag=True, help="Export again even if the same build is there.")
+@options.sample("the build must classify it, and squares cut from it, as the CPU build does.")
+@options.PICTURES
+@options.FORCE
 def neuron(
     model: Path,
     output: Path,

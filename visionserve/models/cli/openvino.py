@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from visionserve.models.cli import options
+
 if TYPE_CHECKING:
     from visionserve.models.builds.openvino.export import Exported, Options
 
@@ -16,13 +18,7 @@ MIN_AGREEMENT, INT8_MIN_AGREEMENT = 0.99, 0.9
 
 
 @click.command()
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    default=Path("models/resnet50"),
-    show_default=True,
-    help="The CPU build to convert: a version folder, or one that holds them.",
-)
+@options.MODEL
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -52,14 +48,8 @@ MIN_AGREEMENT, INT8_MIN_AGREEMENT = 0.99, 0.9
     help="Write no build that agrees with fp32's likeliest class on a smaller part of the pictures.  "
     f"[default: {MIN_AGREEMENT:g}, with --int8 {INT8_MIN_AGREEMENT:g}]",
 )
-@click.option(
-    "--sample",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("sample.json"),
-    show_default=True,
-    help='A {"img": "<base64>"} file; without folders, the build is compared on it and on squares cut from it.',
-)
-@click.option("--force", is_flag=True, help="Export again even if the same build is there.")
+@options.sample("without folders, the build is compared on it and on squares cut from it.")
+@options.FORCE
 def openvino(
     model: Path,
     output: Path | None,
@@ -71,7 +61,7 @@ def openvino(
     sample: Path,
     force: bool,
 ) -> None:
-    """Converts the CPU build to OpenVINO's own format, which loads sooner and is smaller, and compares it with fp32.
+    """Converts the CPU build to OpenVINO's own format, which is smaller, and compares it with fp32.
 
     Weights are stored in FP16, and computed with in fp32. With --int8 NNCF quantizes the network, which is faster and
     less exact. The build is served as the CPU build is, by the engine openvino.
@@ -91,14 +81,14 @@ def openvino(
     output = output or (INT8_OUTPUT if int8 else OUTPUT)
     if min_agreement is None:
         min_agreement = INT8_MIN_AGREEMENT if int8 else MIN_AGREEMENT
-    options = _options(calibration, evaluation, sample, overflow_fix or OVERFLOW_FIX, min_agreement)
+    chosen = _options(calibration, evaluation, sample, overflow_fix or OVERFLOW_FIX, min_agreement)
     version, manifest = find_cpu_build(model)
-    if not force and is_exported(manifest, output, options):
+    if not force and is_exported(manifest, output, chosen):
         click.echo(f"{output} holds this build already; --force exports it again")
         return
     click.echo(f"{'quantizing' if int8 else 'converting'} {version}")
     try:
-        exported = export_openvino(version, manifest, output, options)
+        exported = export_openvino(version, manifest, output, chosen)
     except KeyboardInterrupt:
         # OpenVINO's threads are still at work, and can abort a process that ends in the ordinary way.
         sys.stdout.flush()

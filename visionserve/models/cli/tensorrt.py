@@ -3,30 +3,15 @@ from typing import Literal
 
 import click
 
-from visionserve.models.cli.batch_sizes import BatchSizes
+from visionserve.models.cli import options
 
 
 @click.command()
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    default=Path("models/resnet50"),
-    show_default=True,
-    help="The CPU build to convert: a version folder, or one that holds them.",
-)
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("models/resnet50_gpu/1"),
-    show_default=True,
-    help="The version folder to write.",
-)
-@click.option(
-    "--batch-sizes",
-    type=BatchSizes(),
-    default="1,2,4,8,16,32",
-    show_default=True,
-    help="The batch sizes to build engines for; the largest is the most that server-side batching should join.",
+@options.MODEL
+@options.output("models/resnet50_gpu/1")
+@options.batch_sizes(
+    "1,2,4,8,16,32",
+    "The batch sizes to build engines for; the largest is the most that server-side batching should join.",
 )
 @click.option(
     "--minimum-segment-size",
@@ -42,19 +27,9 @@ from visionserve.models.cli.batch_sizes import BatchSizes
     show_default=True,
     help="dynamic: one engine, at its best for each of the sizes, for those between too. static: one for each size.",
 )
-@click.option(
-    "--sample",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("sample.json"),
-    show_default=True,
-    help='A {"img": "<base64>"} file; the build must classify it, and squares cut from it, as the CPU build does.',
-)
-@click.option(
-    "--pictures",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A folder of pictures to check the build on in place of the sample.",
-)
-@click.option("--force", is_flag=True, help="Export again even if the same build is there.")
+@options.sample("the build must classify it, and squares cut from it, as the CPU build does.")
+@options.PICTURES
+@options.FORCE
 def tensorrt(
     model: Path,
     output: Path,
