@@ -1,3 +1,4 @@
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,6 +10,7 @@ from visionserve.errors import MissingError, ModelError, UsageError
 from visionserve.inference.engine import DEFAULT_SIGNATURE
 from visionserve.inference.engines import choose_engine, load_engine
 from visionserve.inference.model_folder import find_version
+from visionserve.models.builds.graph import nodes_of, read_saved_model
 from visionserve.vision.pixels import to_input
 
 
@@ -80,3 +82,16 @@ def test_on_many_cores_openvino_answers_batches_side_by_side_as_it_answers_one(m
         together = list(threads.map(lambda photo: engine.infer({"input": photo[None]})["output"][0], photos))
     alone = load("openvino", model).infer({"input": photos})["output"]
     assert np.abs(np.stack(together) - alone).max() <= 1e-4
+
+
+def test_a_build_for_other_hardware_is_refused_in_one_sentence(model, tmp_path):
+    """As TensorRT's and Neuron's builds are by a TensorFlow without their operations."""
+    folder = shutil.copytree(find_version(model)[1], tmp_path / "resnet50_gpu")
+    saved_model = read_saved_model(folder)
+    for node in nodes_of(saved_model):
+        if node.op == "Softmax":
+            node.op = "TRTEngineOp"
+    (folder / "saved_model.pb").write_bytes(saved_model.SerializeToString())
+    with pytest.raises(ModelError, match="built for other hardware, with an operation TRTEngineOp") as refused:
+        load_engine("tensorflow", folder, DEFAULT_SIGNATURE, 1)
+    assert "--tensorflow-serving HOST:PORT" in str(refused.value)

@@ -1,5 +1,6 @@
 import logging
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,8 @@ class TensorFlowEngine:
         self.signature_key = signature_key
         try:
             self._model = tf.saved_model.load(str(folder))
-        except (OSError, ValueError, tf.errors.OpError) as error:
-            raise ModelError(f"TensorFlow cannot load {folder}: {error}.") from error
+        except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
+            raise ModelError(_reason(folder, error)) from error
         signatures = self._model.signatures
         if signature_key not in signatures:
             raise ModelError(
@@ -54,6 +55,15 @@ class TensorFlowEngine:
 
     def close(self) -> None:
         del self._infer, self._model
+
+
+def _reason(folder: Path, error: Exception) -> str:
+    if unknown := re.match(r"Op type not registered '(\w+)'", str(error)):
+        return (
+            f"{folder} is built for other hardware, with an operation {unknown[1]} that this TensorFlow does not have: "
+            f"serve it by a TensorFlow Serving that does (--tensorflow-serving HOST:PORT), or use --compute cpu."
+        )
+    return f"TensorFlow cannot load {folder}: {str(error).rstrip('.')}."
 
 
 def _spec(spec) -> TensorSpec:  # type: ignore[no-untyped-def]
