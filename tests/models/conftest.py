@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.photos import crops, encoded
 from visionserve.models.resnet50 import build_resnet50
 from visionserve.models.weights import find_weights
 
@@ -54,4 +55,13 @@ def tfjs(real_tfjs, tmp_path):
     """A copy of the real TensorFlow.js model that a test may replace files of."""
     folder = tmp_path / "tfjs"
     shutil.copytree(real_tfjs, folder, copy_function=os.link)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A folder with three photographs."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number, photo in enumerate(crops(3)):
+        (folder / f"{number}.png").write_bytes(encoded(photo))
     return folder

@@ -17,21 +17,28 @@ from visionserve.models.builds.graph import nodes_of, read_saved_model
 ENGINE = "TRTEngineOp_000_000"
 # Of get_registered_op_converters() of TensorFlow 2.17.1, those that an image classifier may have.
 CONVERTIBLE = {
-    *("Abs", "Add", "AddV2", "AvgPool", "BiasAdd", "Const", "Conv2D", "FusedBatchNormV3", "Identity", "MatMul"),
-    *(
-        "MaxPool",
-        "Mean",
-        "Mul",
-        "Pad",
-        "Relu",
-        "Reshape",
-        "Rsqrt",
-        "Snapshot",
-        "Softmax",
-        "Squeeze",
-        "Sub",
-        "Transpose",
-    ),
+    "Abs",
+    "Add",
+    "AddV2",
+    "AvgPool",
+    "BiasAdd",
+    "Const",
+    "Conv2D",
+    "FusedBatchNormV3",
+    "Identity",
+    "MatMul",
+    "MaxPool",
+    "Mean",
+    "Mul",
+    "Pad",
+    "Relu",
+    "Reshape",
+    "Rsqrt",
+    "Snapshot",
+    "Softmax",
+    "Squeeze",
+    "Sub",
+    "Transpose",
 }
 # What the real one leaves to TensorFlow: TensorRT takes no uint8, and has no ReverseV2.
 LEFT_TO_TENSORFLOW = {"Cast", "NoOp", "Placeholder", "ReverseV2"}

@@ -2,10 +2,8 @@ import dataclasses
 import math
 import os
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -13,9 +11,9 @@ from click.testing import CliRunner
 from tests.conftest import REPOSITORY, run
 from tests.models import neuron_op
 from tests.models.fake_neuron import Compiler, install
-from tests.photos import crops
+from tests.models.small_build import SIGNATURE, write_small_build
 from visionserve.cli import main
-from visionserve.models.builds.manifest import Manifest, Signature, Tensor, WeightsOrigin, file_hashes, read_manifest
+from visionserve.models.builds.manifest import read_manifest
 from visionserve.models.builds.neuron import parts
 from visionserve.models.builds.pictures import folder_pictures
 
@@ -26,50 +24,11 @@ FLAGS = {
     INF2: "--auto-cast=all --auto-cast-type=fp16 --dynamic-batch-size",
 }
 VARIABLES = ("NEURON_CC_FLAGS", "NEURON_RT_NUM_CORES")
-SIGNATURE = Signature(
-    name="serving_default",
-    inputs=[Tensor(name="input", dtype="uint8", shape=[None, 224, 224, 3])],
-    outputs=[Tensor(name="output", dtype="float32", shape=[None, 1000])],
-)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    for number, photo in enumerate(crops(3)):
-        cv2.imwrite(str(folder / f"{number}.png"), photo[..., ::-1])
-    return folder
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """A CPU build that is made in no time: random weights on the mean color, and 150 operations that change nothing."""
-    import tensorflow
-
-    folder = tmp_path_factory.mktemp("models") / "small" / "1"
-    weights = np.random.default_rng(0).normal(size=(3, 1000)).astype(np.float32) / 50
-
-    def serve(pixels):
-        answer = tensorflow.reduce_mean(tensorflow.cast(pixels, tensorflow.float32), [1, 2]) @ weights
-        for _ in range(150):
-            answer = tensorflow.abs(answer)
-        return {"output": tensorflow.nn.softmax(answer)}
-
-    specification = tensorflow.TensorSpec([None, 224, 224, 3], tensorflow.uint8, "input")
-    function = tensorflow.function(serve, input_signature=[specification])
-    tensorflow.saved_model.save(tensorflow.Module(), str(folder), signatures={"serving_default": function})
-    Manifest(
-        model="resnet50",
-        target="cpu",
-        recipe=1,
-        created=datetime.now(timezone.utc),
-        weights=WeightsOrigin(source="random numbers", sha256="0" * 64, epsilon=1e-3, parameters=weights.size),
-        versions={},
-        signatures=[SIGNATURE],
-        files=file_hashes(folder),
-        classes=[str(number) for number in range(1000)],
-    ).write(folder)
-    return folder
+    return write_small_build(tmp_path_factory.mktemp("models") / "small" / "1", 1 / 50)
 
 
 class Machine:

@@ -3,9 +3,7 @@ import re
 import shutil
 import subprocess
 import sys
-from datetime import datetime, timezone
 
-import cv2
 import numpy as np
 import pytest
 import yaml
@@ -14,64 +12,23 @@ from google.protobuf import text_format
 
 from tests.conftest import REPOSITORY, run
 from tests.models.fake_tensorrt import ENGINE, Gpu, replaced_by_calls
-from tests.photos import crops
+from tests.models.small_build import SIGNATURE, write_small_build
 from visionserve.cli import main
 from visionserve.errors import ModelError
 from visionserve.models.builds.graph import read_saved_model
-from visionserve.models.builds.manifest import Manifest, Signature, Tensor, WeightsOrigin, file_hashes, read_manifest
+from visionserve.models.builds.manifest import file_hashes, read_manifest
 from visionserve.models.builds.tensorrt import checks, converter, parts
 from visionserve.models.builds.tensorrt import export as conversion
 from visionserve.models.cli.tensorrt import tensorrt as command
 
 T4 = parts.Parts(tensorflow="2.17.1", tensorrt="8.6.1", libraries=None, gpu="Tesla T4")
-SIGNATURE = Signature(
-    name="serving_default",
-    inputs=[Tensor(name="input", dtype="uint8", shape=[None, 224, 224, 3])],
-    outputs=[Tensor(name="output", dtype="float32", shape=[None, 1000])],
-)
 REQUIREMENTS = REPOSITORY / "requirements" / "tensorrt.txt"
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    for number, photo in enumerate(crops(3)):
-        cv2.imwrite(str(folder / f"{number}.png"), photo[..., ::-1])
-    return folder
-
-
-@pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """A CPU build that is made in no time: random weights on the mean color, and 150 operations that change nothing."""
-    import tensorflow
-
-    folder = tmp_path_factory.mktemp("models") / "small" / "1"
-    weights = tensorflow.Variable(np.random.default_rng(0).normal(size=(3, 1000)).astype(np.float32) / 5000)
-    module = tensorflow.Module()
-    module.weights = weights
-
-    def serve(pixels):
-        answer = tensorflow.reduce_mean(tensorflow.cast(pixels, tensorflow.float32), [1, 2]) @ weights
-        for _ in range(150):
-            answer = tensorflow.abs(answer)
-        return {"output": tensorflow.nn.softmax(answer)}
-
-    specification = tensorflow.TensorSpec([None, 224, 224, 3], tensorflow.uint8, "input")
-    function = tensorflow.function(serve, input_signature=[specification])
-    tensorflow.saved_model.save(module, str(folder), signatures={"serving_default": function})
-    Manifest(
-        model="small",
-        target="cpu",
-        recipe=1,
-        created=datetime.now(timezone.utc),
-        weights=WeightsOrigin(source="test", sha256="0" * 64, epsilon=1e-3, parameters=3000),
-        versions={},
-        signatures=[SIGNATURE],
-        files=file_hashes(folder),
-        classes=[str(number) for number in range(1000)],
-    ).write(folder)
-    return folder.parent
+    return write_small_build(tmp_path_factory.mktemp("models") / "small" / "1", 1 / 5000).parent
 
 
 @pytest.fixture
