@@ -93,7 +93,9 @@ def openvino(
         # OpenVINO's threads are still at work, and can abort a process that ends in the ordinary way.
         sys.stdout.flush()
         os._exit(130)
-    _say(exported, "the calibration's own pictures" if calibration and evaluation is None else "pictures")
+    _say(exported)
+    if calibration and evaluation is None:
+        click.echo("these are the pictures that it was calibrated with: name others with --evaluation")
 
 
 def _options(
@@ -116,13 +118,9 @@ def _options(
     return Options(compared_on, min_agreement, learned_from, overflow_fix)
 
 
-def _say(exported: "Exported", pictures: str) -> None:
-    agreement = exported.agreement
+def _say(exported: "Exported") -> None:
     click.echo(f"wrote {exported.folder}, {exported.size / 1e6:.0f} MB")
-    click.echo(
-        f"agreement with fp32 on {agreement.pictures} {pictures}: top-1 {agreement.top1:.1%}, "
-        f"top-5 {agreement.top5:.1%}, largest difference of a probability {agreement.largest_difference:.2g}"
-    )
+    click.echo(f"agreement with fp32 on {exported.agreement}")
     for speed in exported.speeds:
         click.echo(
             f"batch {speed.batch}, {exported.threads} threads: {speed.build:.1f} images/s, "
