@@ -18,8 +18,8 @@ from tests.ceph import Ceph, started_ceph
 REPOSITORY = Path(__file__).resolve().parent.parent
 MODEL = REPOSITORY / "models" / "resnet50"
 API = "image-classifier-resnet50"
-# Real weights are exported and read; Ceph is installed where it is missing.
-SLOW_FIXTURES = {"ceph", "model", "weights"}
+# Real weights are exported and read, TensorFlow is loaded, Ceph is installed where it is missing.
+SLOW_FIXTURES = {"ceph", "model", "small_build", "weights"}
 
 
 def pytest_configure() -> None:

@@ -27,7 +27,7 @@ VARIABLES = ("NEURON_CC_FLAGS", "NEURON_RT_NUM_CORES")
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
+def small_build(tmp_path_factory):
     return write_small_build(tmp_path_factory.mktemp("models") / "small" / "1", 1 / 50)
 
 
@@ -106,43 +106,43 @@ def test_resnet50_is_compiled_and_written_with_a_fake_compiler(machine, model):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("package", [INF1, INF2], ids=["inf1", "inf2"])
-def test_a_fake_compiler_sees_all_its_flags_and_nothing_else_does(machine, small, package):
+def test_a_fake_compiler_sees_all_its_flags_and_nothing_else_does(machine, small_build, package):
     compiler = machine.install(*package)
-    assert machine.export(small).exit_code == 0
+    assert machine.export(small_build).exit_code == 0
     assert (compiler.flags, compiler.cores, compiler.shapes) == ([FLAGS[package]], ["1"], [[1, 224, 224, 3]])
     assert machine.environment() == [None, None]
 
 
 @pytest.mark.slow
-def test_the_user_s_own_flags_come_first_and_are_kept_with_a_fake_compiler(machine, small, monkeypatch):
+def test_the_user_s_own_flags_come_first_and_are_kept_with_a_fake_compiler(machine, small_build, monkeypatch):
     compiler = machine.install(*INF2)
     monkeypatch.setenv("NEURON_CC_FLAGS", "--workdir=logs --auto-cast=none")
     monkeypatch.setenv("NEURON_RT_NUM_CORES", "2")
-    assert machine.export(small).exit_code == 0
+    assert machine.export(small_build).exit_code == 0
     assert compiler.flags == [f"--workdir=logs --auto-cast=none {FLAGS[INF2]}"]
     assert machine.environment() == ["--workdir=logs --auto-cast=none", "2"]
 
 
 @pytest.mark.slow
-def test_cores_and_weights_are_options_of_the_fake_compiler_for_inf1(machine, small):
+def test_cores_and_weights_are_options_of_the_fake_compiler_for_inf1(machine, small_build):
     compiler = machine.install(*INF1)
-    assert machine.export(small, "--cores", "4", "--no-static-weights").exit_code == 0
+    assert machine.export(small_build, "--cores", "4", "--no-static-weights").exit_code == 0
     assert compiler.flags == ["--fp32-cast=all-fp16 --neuroncore-pipeline-cores=4 --dynamic-batch-size"]
     assert compiler.cores == ["4"]
 
 
 @pytest.mark.parametrize("option", [["--cores", "2"], ["--no-static-weights"]])
-def test_an_option_that_the_fake_compiler_for_inf2_has_not_is_wrong_usage(machine, small, option):
+def test_an_option_that_the_fake_compiler_for_inf2_has_not_is_wrong_usage(machine, small_build, option):
     compiler = machine.install(*INF2)
-    done = machine.export(small, *option)
+    done = machine.export(small_build, *option)
     assert (done.exit_code, compiler.flags) == (2, [])
     assert done.output.startswith(f"Error: {' '.join(option)}: neuronx-cc ")
 
 
 @pytest.mark.slow
-def test_each_batch_goes_to_the_smallest_size_that_holds_it_with_a_fake_compiler(machine, small, monkeypatch):
+def test_each_batch_goes_to_the_smallest_size_that_holds_it_with_a_fake_compiler(machine, small_build, monkeypatch):
     compiler = machine.install(*INF1, off_neuron=1)
-    assert machine.export(small, "--batch-sizes", "4,1").exit_code == 0
+    assert machine.export(small_build, "--batch-sizes", "4,1").exit_code == 0
     assert compiler.shapes == [[1, 224, 224, 3], [4, 224, 224, 3]]
     assert read_manifest(machine.output).settings["batch_sizes"] == [1, 4]
     ran = []
@@ -160,7 +160,7 @@ def test_each_batch_goes_to_the_smallest_size_that_holds_it_with_a_fake_compiler
     for count, wanted in [(1, [1]), (2, [4]), (4, [4]), (9, [4, 4, 4])]:
         ran.clear()
         pixels = np.concatenate([known] * 3)[:count]
-        np.testing.assert_allclose(answers(machine.output, pixels), answers(small, pixels), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(answers(machine.output, pixels), answers(small_build, pixels), rtol=0, atol=1e-5)
         assert ran == wanted
 
 
@@ -190,10 +190,10 @@ WRONG = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_build_that_a_fake_compiler_made_wrong_is_refused(machine, small, wrong):
+def test_a_build_that_a_fake_compiler_made_wrong_is_refused(machine, small_build, wrong):
     faults, sentence = WRONG[wrong]
     machine.install(*INF1, **faults)
-    done = machine.export(small)
+    done = machine.export(small_build)
     assert done.exit_code == 1
     assert sentence in done.output
     assert done.output.count("Error: ") == 1
@@ -203,20 +203,20 @@ def test_a_build_that_a_fake_compiler_made_wrong_is_refused(machine, small, wron
 
 
 @pytest.mark.slow
-def test_the_old_build_stays_where_a_fake_compiler_made_a_wrong_one(machine, small):
+def test_the_old_build_stays_where_a_fake_compiler_made_a_wrong_one(machine, small_build):
     compiler = machine.install(*INF2)
-    assert machine.export(small).exit_code == 0
+    assert machine.export(small_build).exit_code == 0
     compiler.off_neuron = 6
-    assert machine.export(small, "--force").exit_code == 1
+    assert machine.export(small_build, "--force").exit_code == 1
     assert read_manifest(machine.output).describes(machine.output)
     assert len(compiler.flags) == 2
 
 
 @pytest.mark.slow
-def test_the_same_build_is_compiled_once_and_another_again_with_a_fake_compiler(machine, small):
+def test_the_same_build_is_compiled_once_and_another_again_with_a_fake_compiler(machine, small_build):
     compiler = machine.install(*INF1)
     exports = [[], [], ["--no-static-weights"], ["--no-static-weights", "--force"]]
-    said = [machine.export(small, *arguments).output for arguments in exports]
+    said = [machine.export(small_build, *arguments).output for arguments in exports]
     assert ["holds this build already" in output for output in said] == [False, True, False, False]
     assert len(compiler.flags) == 3
 

@@ -27,7 +27,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a 
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
+def small_build(tmp_path_factory):
     return write_small_build(tmp_path_factory.mktemp("models") / "small" / "1", 1 / 5000).parent
 
 
@@ -97,9 +97,11 @@ def test_resnet50_is_converted_with_a_fake_converter(model, gpu, pictures, tmp_p
     assert f"assets/trt-serialized-engine.{ENGINE}" in manifest.files
 
 
-def test_static_shapes_get_an_engine_for_each_size_from_the_smallest_on_with_a_fake_converter(small, gpu, tmp_path):
+def test_static_shapes_get_an_engine_for_each_size_from_the_smallest_on_with_a_fake_converter(
+    small_build, gpu, tmp_path
+):
     options = ["--shapes", "static", "--batch-sizes", "8,1,2", "--minimum-segment-size", "5"]
-    done = export("--model", small, "--output", tmp_path / "1", *options)
+    done = export("--model", small_build, "--output", tmp_path / "1", *options)
     assert done.exit_code == 0, done.output
     [told] = gpu.told
     assert (told["use_dynamic_shape"], told["dynamic_shape_profile_strategy"]) == (False, None)
@@ -107,8 +109,8 @@ def test_static_shapes_get_an_engine_for_each_size_from_the_smallest_on_with_a_f
     assert [len(batch) for batch in gpu.batches] == [1, 2, 8]
 
 
-def test_no_request_waits_for_an_engine_with_a_fake_converter(small, gpu, tmp_path):
-    assert export("--model", small, "--output", tmp_path / "1", "--batch-sizes", "1").exit_code == 0
+def test_no_request_waits_for_an_engine_with_a_fake_converter(small_build, gpu, tmp_path):
+    assert export("--model", small_build, "--output", tmp_path / "1", "--batch-sizes", "1").exit_code == 0
     saved_model = read_saved_model(tmp_path / "1")
     functions = saved_model.meta_graphs[0].graph_def.library.function
     [engine] = [node for function in functions for node in function.node_def if node.op == "TRTEngineOp"]
@@ -116,8 +118,8 @@ def test_no_request_waits_for_an_engine_with_a_fake_converter(small, gpu, tmp_pa
     assert not engine.attr["_allow_build_at_runtime"].b
 
 
-def test_the_same_build_is_not_made_again_with_a_fake_converter(small, gpu, tmp_path, monkeypatch):
-    arguments = ["--model", small, "--output", tmp_path / "1", "--batch-sizes", "1"]
+def test_the_same_build_is_not_made_again_with_a_fake_converter(small_build, gpu, tmp_path, monkeypatch):
+    arguments = ["--model", small_build, "--output", tmp_path / "1", "--batch-sizes", "1"]
     assert export(*arguments).exit_code == 0
     assert "holds this build already" in export(*arguments).output
     assert len(gpu.told) == 1
@@ -145,13 +147,13 @@ def add(difference):
         ({"fails": RuntimeError("out of memory")}, "TF-TRT could not convert the model: out of memory"),
     ],
 )
-def test_a_wrong_build_of_a_fake_converter_is_discarded(small, gpu, tmp_path, wrong, sentence):
+def test_a_wrong_build_of_a_fake_converter_is_discarded(small_build, gpu, tmp_path, wrong, sentence):
     output = tmp_path / "models" / "1"
-    shutil.copytree(small / "1", output)
+    shutil.copytree(small_build / "1", output)
     before = file_hashes(output)
     for name, value in wrong.items():
         setattr(gpu, name, value)
-    done = export("--model", small, "--output", output, "--batch-sizes", "1", "--force")
+    done = export("--model", small_build, "--output", output, "--batch-sizes", "1", "--force")
     assert done.exit_code == 1
     assert re.search(sentence, done.output), done.output
     assert done.output.splitlines()[-1].startswith("Error: ")
@@ -159,9 +161,11 @@ def test_a_wrong_build_of_a_fake_converter_is_discarded(small, gpu, tmp_path, wr
     assert [path.name for path in output.parent.iterdir()] == ["1"]
 
 
-def test_engines_that_could_be_built_at_a_request_are_refused_with_a_fake_converter(small, gpu, tmp_path, monkeypatch):
+def test_engines_that_could_be_built_at_a_request_are_refused_with_a_fake_converter(
+    small_build, gpu, tmp_path, monkeypatch
+):
     monkeypatch.setattr(converter, "forbid_builds", lambda folder: None)
-    done = export("--model", small, "--output", tmp_path / "models" / "1", "--batch-sizes", "1")
+    done = export("--model", small_build, "--output", tmp_path / "models" / "1", "--batch-sizes", "1")
     assert "would build engines while requests wait" in done.output
     assert list((tmp_path / "models").iterdir()) == []
 
@@ -207,22 +211,22 @@ def test_a_signature_beside_the_wanted_one_is_refused(converted):
         checks.check_signature(converted, SIGNATURE)
 
 
-def test_a_converter_that_aborts_its_process_is_one_sentence(small, tmp_path, monkeypatch):
+def test_a_converter_that_aborts_its_process_is_one_sentence(small_build, tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "find_parts", lambda: T4)
     aborting = tmp_path / "python"
     aborting.write_text("#!/bin/sh\necho getInferLibVersion symbol not found. >&2\nkill -ABRT $$\n")
     aborting.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(aborting))
-    done = export("--model", small, "--output", tmp_path / "models" / "1")
+    done = export("--model", small_build, "--output", tmp_path / "models" / "1")
     assert done.exit_code == 1
     assert "SIGABRT ended TF-TRT as it was to convert the model: getInferLibVersion symbol not found." in done.output
     assert list((tmp_path / "models").iterdir()) == []
 
 
 @pytest.mark.slow
-def test_a_tensorflow_without_tf_trt_is_told_by_the_process_that_loads_it(small, tmp_path, monkeypatch):
+def test_a_tensorflow_without_tf_trt_is_told_by_the_process_that_loads_it(small_build, tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "find_parts", lambda: T4)
-    done = export("--model", small, "--output", tmp_path / "models" / "1")
+    done = export("--model", small_build, "--output", tmp_path / "models" / "1")
     assert done.exit_code == 3
     assert "was built without TF-TRT: run pip install tensorflow==2.17.1" in done.output
     assert list((tmp_path / "models").iterdir()) == []
@@ -303,8 +307,8 @@ def test_what_pip_installs_is_found_and_then_the_gpu_is_missing_with_fake_librar
     assert parts.find_parts() == parts.Parts("2.17.1", "8.6.1", libraries, "Tesla T4")
 
 
-def test_batch_sizes_must_hold_1(small, gpu, tmp_path):
-    done = export("--model", small, "--output", tmp_path / "models" / "1", "--batch-sizes", "8,32")
+def test_batch_sizes_must_hold_1(small_build, gpu, tmp_path):
+    done = export("--model", small_build, "--output", tmp_path / "models" / "1", "--batch-sizes", "8,32")
     assert done.exit_code == 2
     assert "--batch-sizes lack 1" in done.output
     assert not (tmp_path / "models").exists()
