@@ -18,7 +18,7 @@ def build_written_atomically(folder: Path) -> Iterator[Path]:
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder with --output")
-    if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).is_file() for name in MODEL_FILES):
+    if folder.is_dir() and any(folder.iterdir()) and not _holds_build(folder):
         raise UsageError(f"{folder} holds something else than a model; name another folder with --output")
     try:
         with folder_written_atomically(folder) as work:
@@ -27,12 +27,21 @@ def build_written_atomically(folder: Path) -> Iterator[Path]:
         raise ModelError(f"{folder} could not be written: {error.strerror or error}") from error
 
 
+def find_versions(model: Path) -> list[tuple[int, Path]]:
+    """The numbered versions in a model's folder and their folders, rising; a folder that is a build itself is its
+    only version, 1."""
+    if _holds_build(model):
+        return [(1, model)]
+    numbered = [(int(path.name), path) for path in model.glob("*") if path.name.isascii() and path.name.isdigit()]
+    return sorted((number, path) for number, path in numbered if _holds_build(path))
+
+
 def find_cpu_build(folder: Path) -> tuple[Path, Manifest]:
     """The version folder of the CPU build at `folder`, which is one or holds numbered ones, and its manifest.
 
     Raises ModelError, which says how to make one, where there is none or its files are not those that were written.
     """
-    versions = sorted((int(path.name), path) for path in folder.glob("[0-9]*") if path.name.isdigit())
+    versions = find_versions(folder)
     version = versions[-1][1] if versions else folder
     try:
         manifest = read_manifest(version)
@@ -50,3 +59,7 @@ def find_cpu_build(folder: Path) -> tuple[Path, Manifest]:
 def size(folder: Path) -> int:
     """In bytes, of all files of a build."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _holds_build(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in MODEL_FILES)

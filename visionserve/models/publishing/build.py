@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visionserve.errors import ModelError
-from visionserve.models.builds.folder import MODEL_FILES
+from visionserve.models.builds.folder import find_versions
 from visionserve.models.builds.manifest import NAME, read_manifest
 from visionserve.models.checksum import digest
 
@@ -32,23 +32,16 @@ def find_build(model: Path, for_inferentia: bool = False) -> Build | None:
 
     Raises ModelError for one that is not as it was written, or that a Cortex cluster would refuse.
     """
-    versions = sorted((int(path.name), path) for path in model.glob("*") if path.name.isascii() and path.name.isdigit())
-    candidates = [(number, path) for number, path in versions if _holds_model(path)]
-    if _holds_model(model):
-        candidates = [(1, model)]
-    if not candidates:
+    versions = find_versions(model)
+    if not versions:
         return None
-    version, folder = candidates[-1]
+    version, folder = versions[-1]
     manifest = read_manifest(folder)
     if not manifest.describes(folder):
         raise ModelError(f"{folder} is not as it was written, so it was not published: export it again")
     _check_for_cortex(folder, list(manifest.files), for_inferentia)
     files = {**dict(sorted(manifest.files.items())), NAME: digest(folder / NAME)}
     return Build(model.name, version, folder, files)
-
-
-def _holds_model(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in MODEL_FILES)
 
 
 def _check_for_cortex(folder: Path, files: list[str], for_inferentia: bool) -> None:
