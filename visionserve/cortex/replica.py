@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from visionserve.cortex import metrics
-from visionserve.cortex.child import Child
+from visionserve.child import Child
 from visionserve.cortex.host import FAREWELL, GRACE
 from visionserve.cortex.in_flight import InFlight
 from visionserve.cortex.settings import RunSettings
