@@ -1,23 +1,18 @@
 """What a client may send -> one batch of pixels."""
 
 import json
-import re
 from typing import Any, Callable, List, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 
+from visionserve.vision.base64_text import from_base64
+from visionserve.vision.decoding import MAX_PIXELS
 from visionserve.vision.errors import ImageError, PayloadError, UrlError
-from visionserve.vision.pixels import MAX_PIXELS, to_input
-
-try:
-    from pybase64 import b64decode
-except ImportError:  # Cortex's own image does not have it
-    from base64 import b64decode  # type: ignore[assignment]
+from visionserve.vision.pixels import to_input
 
 EXPECTED = (
     'send JSON with "img" (base64), "imgs" (a list of them) or "url", or an image as the body or as a multipart file'
 )
-_DATA_URL = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
 
 
 class Entry(NamedTuple):
@@ -103,21 +98,9 @@ def _base64(name: str, text: Any) -> Entry:
     def read() -> bytes:
         if not isinstance(text, str):
             raise ImageError("is {}, not a base64 string".format(_kind(text)))
-        start = _DATA_URL.match(text[:256])
-        encoded = text[start.end() :] if start else text
-        try:
-            return _strict(encoded)
-        except ValueError:
-            try:
-                return _strict("".join(encoded.split()))  # the base64 command breaks its lines
-            except ValueError:
-                raise ImageError("is not valid base64") from None
+        return from_base64(text)
 
     return Entry(name, read)
-
-
-def _strict(text: str) -> bytes:
-    return b64decode(text, validate=True)
 
 
 def _json(text: Union[bytes, str]) -> Any:

@@ -3,9 +3,9 @@
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from visionserve.vision.addresses import parse
+from visionserve.vision.decoding import MAX_PIXELS
 from visionserve.vision.errors import UrlError
 from visionserve.vision.labels import IMAGENET_CLASSES
-from visionserve.vision.pixels import MAX_PIXELS
 
 
 class Settings(NamedTuple):
