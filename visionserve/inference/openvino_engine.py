@@ -40,7 +40,8 @@ class OpenVinoEngine:
         self.slots = self._together.count if self._together else 1
         self.signature = Signature(
             {port.get_any_name(): _spec(port) for port in compiled.inputs},
-            {port.get_any_name(): _spec(port) for port in compiled.outputs},
+            # A tensor that a model gives under several names is one port with all of them.
+            {name: _spec(port) for port in compiled.outputs for name in sorted(port.get_names())},
         )
         self._lone = threading.Lock()
 

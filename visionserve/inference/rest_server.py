@@ -5,18 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
-
-from visionserve.inference.repository import Repository
-from visionserve.inference.rest import rest_application
+from starlette.types import ASGIApp
 
 
 class RestServer:
-    """TensorFlow Serving's REST protocol on a listening socket, on the running event loop."""
+    """An HTTP application on a listening socket, on the running event loop."""
 
-    def __init__(self, repository: Repository, listener: socket.socket, grace: float) -> None:
+    def __init__(self, application: ASGIApp, listener: socket.socket, grace: float) -> None:
         """`grace`: seconds that `stop` waits for the requests in flight."""
         config = uvicorn.Config(
-            rest_application(repository),
+            application,
             http="httptools",
             ws="none",
             lifespan="off",
@@ -45,5 +43,5 @@ class RestServer:
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """The model server stops both of its protocols on a signal."""
+        """Who started this handles signals: it has more to stop."""
         yield

@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import numpy as np
-from ovmsclient import make_tensor_proto
 from ovmsclient.tfs_compat.grpc.tensors import NP_TO_TENSOR_MAP, TENSOR_DTYPE_TO_PROTOFIELD, TENSOR_TO_NP_MAP
 from ovmsclient.tfs_compat.protos.tensorflow.core.framework.tensor_pb2 import TensorProto
 from ovmsclient.tfs_compat.protos.tensorflow.core.framework.types_pb2 import DataType
@@ -27,7 +26,7 @@ def type_name(proto: TensorProto) -> str:
 def write_request(array: np.ndarray, proto: TensorProto) -> None:
     """Fills an empty tensor with array, of any shape: numbers as their bytes, which is the shortest way."""
     if array.dtype.kind in "OSU":
-        proto.CopyFrom(make_tensor_proto(array))
+        write_response(array, proto)
         return
     proto.dtype = data_type(array.dtype)
     proto.tensor_shape.SetInParent()
