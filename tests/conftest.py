@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 MODEL = REPOSITORY / "models" / "resnet50"
 API = "image-classifier-resnet50"
 # Real weights are exported and read, TensorFlow is loaded, Ceph is installed where it is missing.
-SLOW_FIXTURES = {"ceph", "model", "small_build", "weights"}
+SLOW_FIXTURES = {"ceph", "detector", "model", "small_build", "weights"}
 
 
 def pytest_configure() -> None:
@@ -105,6 +105,16 @@ def model() -> Path:
     assert done.returncode == 0, done.stdout + done.stderr
     assert (MODEL / "1" / "saved_model.pb").is_file()
     return MODEL
+
+
+@pytest.fixture(scope="session")
+def detector() -> Path:
+    """The build of the real detector; made on the first run, kept for later ones."""
+    folder = REPOSITORY / "models" / "detector"
+    command = [sys.executable, "-m", "visionserve.cli", "export", "detector", "--output", str(folder / "1")]
+    done = run(command, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
 
 
 @pytest.fixture(scope="session")

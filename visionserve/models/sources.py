@@ -54,7 +54,8 @@ class NpmPackage:
 
     @property
     def file_name(self) -> str:
-        return f"{self.tarball.package}-{self.tarball.version}.tgz"
+        # As npm pack names it: without the @ and the slash of a scoped package.
+        return f"{self.tarball.package.removeprefix('@').replace('/', '-')}-{self.tarball.version}.tgz"
 
     @property
     def checksum(self) -> Checksum:
@@ -79,6 +80,19 @@ NPM = NpmPackage(
     ),
 )
 SOURCES: tuple[WeightsSource, ...] = (KERAS, NPM)
+DETECTOR = NpmPackage(
+    NpmTarball(
+        "@vladmandic/human",
+        "3.3.6",
+        "sha512-Nr5mPfq1gQ+uKeXY5uM3Fj8UxvF5CEh2s6txM5wRThqaW0mF9huooOuZSrT8hhGho0hGaXLFdAwfD/2+teCv6A==",
+    ),
+)
+
+
+def cached_or_fetched(source: WeightsSource, cache: Path, patience: Patience | None = None) -> Path:
+    """The source's file in `cache`, fetched where it is not there with the right hash. Raises WeightsError."""
+    kept = cache / source.file_name
+    return kept if kept.is_file() and source.checksum.matches(kept) else source.fetch(kept, patience)
 
 
 def cache_folder() -> Path:

@@ -6,6 +6,7 @@ from visionserve.errors import ModelError, UsageError
 from visionserve.files import folder_written_atomically
 from visionserve.models.builds.manifest import NAME, Manifest, read_manifest
 
+RESNET50 = "resnet50"
 MODEL_FILES = (NAME, "saved_model.pb", "model.xml")
 
 
@@ -49,6 +50,8 @@ def find_cpu_build(folder: Path) -> tuple[Path, Manifest]:
         raise ModelError(
             f"there is no CPU build at {folder}: run visionserve export cpu, or name one with --model"
         ) from error
+    if manifest.model != RESNET50:
+        raise ModelError(f"{version} is a build of {manifest.model}: name a CPU build of {RESNET50} with --model")
     if manifest.target != "cpu":
         raise ModelError(f"{version} is a build for {manifest.target}: name a CPU build with --model")
     if not manifest.describes(version):

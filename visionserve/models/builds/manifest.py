@@ -10,11 +10,12 @@ NAME = "model.json"
 
 
 class WeightsOrigin(BaseModel):
-    """`sha256` is of the file that the weights were read from."""
+    """`sha256` is of the file that the weights were read from; `epsilon` of every BatchNormalization among them, None
+    where they hold none."""
 
     source: str
     sha256: str
-    epsilon: float
+    epsilon: float | None = None
     parameters: int
 
 

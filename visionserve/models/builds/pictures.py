@@ -21,21 +21,27 @@ def sample_pixels(path: Path) -> np.ndarray:
     return _pixels(_sample_image(path), f"{path}: img")
 
 
+def whole_sample(path: Path) -> np.ndarray:
+    """The image in a {"img": "<base64>"} file as large as it is -> uint8 RGB [H, W, 3]. Raises as sample_pixels."""
+    image = cv2.imdecode(np.frombuffer(_sample_image(path), np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UsageError(f"{path}: img is not an image")
+    return np.ascontiguousarray(image[..., ::-1])
+
+
 def sample_pictures(path: Path, count: int = 16) -> np.ndarray:
     """The image in a sample file, then squares cut out of it, the same ones every time -> uint8 RGB [N, 224, 224, 3].
 
     Raises UsageError naming what is wrong.
     """
-    data = _sample_image(path)
-    pictures = [_pixels(data, f"{path}: img")]
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    assert image is not None, "to_input decoded it before"
+    pictures = [sample_pixels(path)]
+    image = whole_sample(path)
     height, width = image.shape[:2]
     random = np.random.default_rng(0)
     while len(pictures) < count:
         side = int(min(height, width) * random.uniform(0.4, 1))
         top, left = int(random.integers(height - side + 1)), int(random.integers(width - side + 1))
-        square = image[top : top + side, left : left + side, ::-1]
+        square = image[top : top + side, left : left + side]
         pictures.append(cv2.resize(square, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
     return np.stack(pictures)
 
