@@ -8,12 +8,13 @@ from visionserve.commands import SentenceGroup
 from visionserve.models.cli.export import export
 from visionserve.models.cli.publish import publish
 from visionserve.models.cli.weights import weights
+from visionserve.services.dcf.command import dcf
 
 
 @click.group(cls=SentenceGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(visionserve.__version__)
 def main() -> None:
-    """Gets ResNet50's weights, makes builds of it, serves them, and compares what was measured of them.
+    """Gets ResNet50's weights, makes builds of it, puts them into service, and compares what was measured of them.
 
     \b
     Example:
@@ -108,6 +109,7 @@ main.add_command(weights)
 main.add_command(export)
 main.add_command(publish)
 main.add_command(compare)
+main.add_command(dcf)
 
 if __name__ == "__main__":
     main()
