@@ -9,6 +9,7 @@ from visionserve.models.cli.export import export
 from visionserve.models.cli.publish import publish
 from visionserve.models.cli.weights import weights
 from visionserve.services.dcf.command import dcf
+from visionserve.services.function.command import function
 from visionserve.services.rest.command import rest
 
 
@@ -111,6 +112,7 @@ main.add_command(export)
 main.add_command(publish)
 main.add_command(compare)
 main.add_command(rest)
+main.add_command(function)
 main.add_command(dcf)
 
 if __name__ == "__main__":

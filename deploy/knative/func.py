@@ -1,0 +1,3 @@
+from visionserve.services.function.function import new
+
+__all__ = ["new"]
