@@ -11,9 +11,9 @@ BATCHES = (1, 2, 4, 8)
 
 
 class BareEngine:
-    def __init__(self, engine: str) -> None:
+    def __init__(self, engine: str, model: str = "resnet50") -> None:
         self._command = [sys.executable, str(REPOSITORY / "benchmarks" / "bare_engine.py"), engine]
-        self._command.append(str(REPOSITORY / "models" / "resnet50"))
+        self._command.append(str(REPOSITORY / "models" / model))
 
     def __enter__(self) -> "BareEngine":
         self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -27,15 +27,17 @@ class Answers:
         return self.count / self.seconds
 
 
-def closed_loop(url: str, body: Path, clients: int, seconds: float) -> Answers:
-    """POSTs `body` from `clients` connections, each as soon as its last answer came.
+def closed_loop(
+    url: str, body: Path | None, clients: int, seconds: float, content_type: str = "application/json"
+) -> Answers:
+    """POSTs `body`, or GETs where there is none, from `clients` connections, each as soon as its last answer came.
 
     One thread of wrk: of wrk, hey and h2load it takes the least of the cores that it shares with the server
     (`scripts/bench cost` shows how much).
     """
     script = Path(__file__).with_name("post.lua")
     command = ["wrk", "-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "--timeout", f"{TIMEOUT_S}s"]
-    output = generate([*command, "-s", str(script), url], BODY=str(body))
+    output = generate([*command, "-s", str(script), url], BODY=str(body or ""), CONTENT_TYPE=content_type)
     return wrk_answers(output, url)
 
 

@@ -1,4 +1,5 @@
--- wrk -s post.lua: posts the file named by BODY, and prints one line "VISIONSERVE answered seconds refused broken".
+-- wrk -s post.lua: posts the file named by BODY, as CONTENT_TYPE or JSON, or gets the address when BODY is empty, and
+-- prints one line "VISIONSERVE answered seconds refused broken".
 -- wrk divides by the whole turn, in which the last batch is still being computed: a slow model's rate comes out too low
 -- by up to a batch. The seconds here end with the last answer, as those of bare_engine.py do.
 local ffi = require("ffi")
@@ -14,11 +15,13 @@ local function seconds()
   return tonumber(instant.seconds) + tonumber(instant.nanoseconds) / 1e9
 end
 
-local file = assert(io.open(os.getenv("BODY"), "rb"))
-wrk.method = "POST"
-wrk.headers["Content-Type"] = "application/json"
-wrk.body = file:read("*a")
-file:close()
+if os.getenv("BODY") ~= "" then
+  local file = assert(io.open(os.getenv("BODY"), "rb"))
+  wrk.method = "POST"
+  wrk.headers["Content-Type"] = os.getenv("CONTENT_TYPE") or "application/json"
+  wrk.body = file:read("*a")
+  file:close()
+end
 
 local threads = {}
 
