@@ -58,11 +58,10 @@ class ImageBytes:
         self.signature.check(inputs)
         pixels = await self._decode(inputs[IMAGE_BYTES].tolist())
         outputs = await classify({self._pixels: pixels})
-        probabilities = outputs[self._probabilities]
-        return {
-            "classes": probabilities.argmax(axis=1).astype(np.int64) + 1,
-            "probabilities": np.pad(probabilities, [(0, 0), (1, 0)]),
-        }
+        classes = outputs[self._probabilities]
+        probabilities = np.zeros([len(classes), classes.shape[1] + 1], classes.dtype)
+        probabilities[:, 1:] = classes
+        return {"classes": classes.argmax(axis=1).astype(np.int64) + 1, "probabilities": probabilities}
 
     def close(self) -> None:
         self._executor.shutdown(wait=True, cancel_futures=True)

@@ -62,10 +62,10 @@ async def serve(settings: ServerSettings, lifeline: Lifeline) -> None:
     where = settings.address
     if listener is not None:
         # The local runtime has no use for REST and its libraries.
+        from visionserve.inference.http_server import HttpServer
         from visionserve.inference.rest import rest_application
-        from visionserve.inference.rest_server import RestServer
 
-        rest = RestServer(rest_application(repository), listener, settings.grace)
+        rest = HttpServer(rest_application(repository), listener, settings.grace)
         await rest.start()
         where = f"{settings.address} (gRPC) and {settings.rest_address} (REST)"
     stop = asyncio.Event()

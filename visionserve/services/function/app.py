@@ -1,4 +1,3 @@
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -28,7 +27,7 @@ def application(settings: Settings, objects: Objects, classifier: Callable[[], A
     class Root(HTTPEndpoint):
         async def get(self, request: Request) -> Response:
             name = request.query_params.get("imageName", DEFAULT)
-            image = await asyncio.to_thread(read_named_image, settings.data_path, name)
+            image = read_named_image(settings.data_path, name)
             long_name, _ = await (await classifier()).classify(image, f"The image {name!r}")
             return JSONResponse({"top_prediction": [[long_name]]})
 

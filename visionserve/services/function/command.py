@@ -3,7 +3,6 @@ from importlib.util import find_spec
 
 import click
 
-from visionserve.environment import environment
 from visionserve.errors import MissingError
 
 REQUIRED = ("func_python", "cloudevents", "pydantic_settings", "boto3")
@@ -42,22 +41,13 @@ def function(host: str, port: int) -> None:
     missing = [name for name in REQUIRED if find_spec(name) is None]
     if missing:
         raise MissingError(f"The function needs {', '.join(missing)}: run pip install 'visionserve[functions]'.")
-    handler = logging.StreamHandler()
-    # The server writes its lines itself, and passes them on.
-    handler.addFilter(lambda record: not record.name.startswith("hypercorn"))
-    logging.basicConfig(format="%(levelname)s %(message)s", handlers=[handler])
+    logging.basicConfig(format="%(levelname)s %(message)s")
     logging.getLogger("visionserve").setLevel(logging.INFO)
 
-    from func_python.http import serve
-
-    from visionserve.inference.listener import check_free
     from visionserve.services.function.classifier import find_model
-    from visionserve.services.function.function import new
+    from visionserve.services.function.server import run
     from visionserve.services.function.settings import read_settings
 
     settings = read_settings()
     find_model(settings.model_path, settings.engine)
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    check_free(address)
-    with environment(LISTEN_ADDRESS=address):
-        serve(new)
+    run(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")

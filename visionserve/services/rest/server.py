@@ -9,8 +9,8 @@ from dataclasses import replace
 import uvloop
 
 from visionserve.errors import UsageError
+from visionserve.inference.http_server import HttpServer
 from visionserve.inference.listener import listen
-from visionserve.inference.rest_server import RestServer
 from visionserve.services.rest.app import application
 from visionserve.services.rest.classifier import Classifier
 from visionserve.services.rest.embedded import EmbeddedServer
@@ -58,7 +58,7 @@ async def _serve(settings: Settings) -> None:
             await embedded.start()
         classifiers = [Classifier(route, serving, settings.max_pixels) for route in routes]
         app = application(classifiers, settings.max_upload_bytes, settings.max_in_flight)
-        server = RestServer(app, listener, GRACE)
+        server = HttpServer(app, listener, GRACE)
         stop = asyncio.Event()
         _on_signal(stop.set)
         await server.start()

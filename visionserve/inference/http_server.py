@@ -8,7 +8,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 
-class RestServer:
+class HttpServer:
     """An HTTP application on a listening socket, on the running event loop."""
 
     def __init__(self, application: ASGIApp, listener: socket.socket, grace: float) -> None:
