@@ -25,6 +25,7 @@ DUE = 0.9
 @click.option("--seconds", default=6.0, show_default=True, help="Length of a turn; of the bare engine's, half of it.")
 @click.option("--warm-up-seconds", default=3.0, show_default=True, help="Load before the first turn.")
 @click.option("--clients", default=8, show_default=True, help="Connections, or threads of the handler.")
+@click.option("--costs/--no-costs", default=True, show_default=True, help="CPU time of a request without a model.")
 @click.option("--starts", default=5, show_default=True, help="Cold starts of the function.")
 def main(
     names: tuple[str, ...],
@@ -33,6 +34,7 @@ def main(
     seconds: float,
     warm_up_seconds: float,
     clients: int,
+    costs: bool,
     starts: int,
 ) -> None:
     """Measure the REST classifier, the Knative function and DCF's handler beside the bare engine.
@@ -51,7 +53,10 @@ def main(
         for name in names:
             try:
                 with front_door(name, photo) as door:
-                    compare(door, engine, rounds, seconds, warm_up_seconds, clients)
+                    if rounds:
+                        compare(door, engine, rounds, seconds, warm_up_seconds, clients)
+                    if costs and isinstance(door, front_doors.HttpDoor):
+                        show_costs(door, clients, seconds)
             except LoadError as error:
                 click.echo(f"{name}: void: {error}")
                 failed = True
@@ -120,6 +125,12 @@ def compare(door: FrontDoor, engine: str, rounds: int, seconds: float, warm_up_s
     spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
     verdict = "met" if median >= DUE else "NOT MET"
     click.echo(f"  {door.name} / bare: {median:.3f} ({spread}), due at least {DUE:g}: {verdict}")
+
+
+def show_costs(door: front_doors.HttpDoor, clients: int, seconds: float) -> None:
+    click.echo(f"{door.title}, without a model, CPU ms of one request by process")
+    for name, spent in door.costs(clients, seconds).items():
+        click.echo(f"  {spent:6.2f}  {name}")
 
 
 def cold_starts(door: front_doors.HttpDoor, engine: str, starts: int) -> None:
