@@ -27,6 +27,9 @@ from visionserve.models.builds.manifest import read_manifest
 from visionserve.models.checksum import Checksum
 from visionserve.models.sources import HostedFile
 
+# TensorFlow is loaded.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SIDE = 512
 # What TensorFlow.js gives; made by write_detections.mjs.
