@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.models.detectors import visionserve
 from tests.photos import crops, encoded
 from visionserve.models.resnet50 import build_resnet50
 from visionserve.models.weights import find_weights
@@ -65,3 +66,12 @@ def pictures(tmp_path_factory):
     for number, photo in enumerate(crops(3)):
         (folder / f"{number}.png").write_bytes(encoded(photo))
     return folder
+
+
+@pytest.fixture(scope="session")
+def exported_detector(tmp_path_factory):
+    """The folder and what `visionserve export detector` said about it."""
+    folder = tmp_path_factory.mktemp("models") / "detector" / "1"
+    done = visionserve("export", "detector", "--output", folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done
