@@ -5,6 +5,7 @@ from pathlib import Path
 from tests.conftest import REPOSITORY, run
 
 PARTS = ("deploy", "visionserve", "scripts/bundle", ".dockerignore", "pyproject.toml", "constraints.txt", "README.md")
+PARTS += ("requirements/stream.txt",)
 
 
 def copy_checkout(folder: Path) -> Path:

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,26 +30,29 @@ def normalized(*files: Path, **environment: str) -> dict[str, Any]:
     return yaml.safe_load(done.stdout)
 
 
-def problems(settings: set[str], *files: Path) -> list[str]:
-    """`settings`: the environment variables that the services read."""
+def problems(settings: set[str], *files: Path, mounts: Mapping[str, str] | None = None) -> list[str]:
+    """`settings`: the environment variables that the services read; `mounts`: source -> ro or rw, besides models."""
     schema = Draft202012Validator(get_builtin_schema("vendor.compose-spec"))
     found = [error.message for file in files for error in schema.iter_errors(yaml.safe_load(file.read_text()))]
     document = normalized(*files)
     for name, service in document["services"].items():
-        found += [f"{name}: {problem}" for problem in _service(service, settings, files[0].parent, document)]
+        said = _service(service, settings, files[0].parent, document, mounts or {})
+        found += [f"{name}: {problem}" for problem in said]
     return found
 
 
-def _service(service: dict[str, Any], settings: set[str], folder: Path, document: dict[str, Any]) -> Iterator[str]:
+def _service(
+    service: dict[str, Any], settings: set[str], folder: Path, document: dict[str, Any], mounts: Mapping[str, str]
+) -> Iterator[str]:
     context = folder / service["build"]["context"]
     if not (context / service["build"]["dockerfile"]).is_file():
         yield f"no Dockerfile {service['build']['dockerfile']}"
     for volume in service.get("volumes", []):
-        source, _, mode = volume.split(":")
+        source, _, mode = f"{volume}:rw".split(":")[:3]
         # visionserve export makes it.
-        if (folder / source).resolve() != (context / "models").resolve():
+        if source not in mounts and (folder / source).resolve() != (context / "models").resolve():
             yield f"nothing makes {source}"
-        if mode != "ro":
+        if mode != mounts.get(source, "ro"):
             yield f"{source} is mounted to be written to"
     yield from (f"nothing reads {name}" for name in sorted(set(service.get("environment", {})) - settings))
     yield from (f"{port} is open to other machines" for port in service.get("ports", [])

@@ -16,7 +16,7 @@ from visionserve.cli import main
 
 INSTRUCTIONS = {"ARG", "CMD", "COMMENT", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "RUN"}
 INSTRUCTIONS |= {"USER", "WORKDIR"}
-PINNED = re.compile(r"[a-z0-9/_-]+:\d+\.\d+\.\d+[a-z0-9.-]*@sha256:[0-9a-f]{64}")
+PINNED = re.compile(r"[a-z0-9/_-]+:\d+\.\d+\.\d+[a-z0-9._-]*@sha256:[0-9a-f]{64}")
 # The DCF CLI names its platform's registry; of TensorFlow Serving's image no digest is public.
 NOT_OURS = ("${REGISTRY}/watcher:${WATCHER_VERSION}-python3", "tensorflow/serving:2.19.1")
 GENERAL = {"PATH", "HOME", "PYTHONUNBUFFERED", "PIP_NO_CACHE_DIR", "PIP_DISABLE_PIP_VERSION_CHECK"}

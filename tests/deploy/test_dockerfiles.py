@@ -24,6 +24,9 @@ IMAGES = {
     "deploy/tensorflow-serving": (".", {"MODEL_BASE_PATH", "MODEL_NAME"}),
     "deploy/knative": ("deploy/knative", FUNCTION),
     "deploy/dcf": ("deploy/dcf", DCF),
+    "deploy/flink": (".", set()),
+    "deploy/cortex": (".", set()),
+    "deploy/ray": (".", {"RAY_USAGE_STATS_ENABLED"}),
 }
 
 
@@ -98,5 +101,5 @@ def test_a_context_holds_nothing_but_what_its_image_needs(checkout: Path, tmp_pa
         (root / stray).parent.mkdir(parents=True, exist_ok=True)
         (root / stray).touch()
     roots = {file.split("/")[0] for file in context_files(root)}
-    assert roots == {"LICENSE", "README.md", "constraints.txt", "pyproject.toml", "visionserve"}
+    assert roots == {"LICENSE", "README.md", "constraints.txt", "pyproject.toml", "requirements", "visionserve"}
     assert not [file for file in context_files(root) if "__pycache__" in file]
