@@ -1,7 +1,9 @@
 import json
+import signal
 import sys
 import time
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +11,24 @@ import click
 
 from visionserve import __version__
 from visionserve.commands import SentenceGroup
+from visionserve.cortex.manifests.command import export_manifest
 from visionserve.errors import DeploymentError, UsageError
 
 # Imports of the runtime stay inside the commands: --help and mistyped options answer at once.
 
 WATCH_SECONDS = 2.0
+ENVIRONMENTS = click.Choice(["local", "ray"])
+where = click.option("--env", "environment", type=ENVIRONMENTS, help="Only on this machine, or only on Ray.")
 
 
 @click.group(cls=SentenceGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Run Cortex API specs on this machine, without Docker or AWS."""
+    """Run Cortex API specs on this machine, or on a Ray cluster, without Docker or AWS."""
 
 
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path), default="cortex.yaml")
-@click.option("--env", "environment", type=click.Choice(["local"]), default="local", help="Where to run it.")
+@click.option("--env", "environment", type=ENVIRONMENTS, default="local", show_default=True, help="Where to run it.")
 @click.option(
     "--engine",
     type=click.Choice(["auto", "tensorflow", "openvino", "null"]),
@@ -32,7 +37,7 @@ def main() -> None:
     help="What runs the model; auto takes the fastest that is installed, null answers without a model.",
 )
 @click.option("--port", type=click.IntRange(1, 65535), help="Instead of the spec's local_port.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--host", help="The address to listen on.  [default: 127.0.0.1]")
 @click.option("--compute", type=click.Choice(["cpu"]), help="Run a GPU or Inferentia spec on the CPU.")
 @click.option(
     "--tensorflow-serving",
@@ -46,7 +51,7 @@ def deploy(
     environment: str,
     engine: str,
     port: int | None,
-    host: str,
+    host: str | None,
     compute: str | None,
     tensorflow_serving: str | None,
     force: bool,
@@ -56,19 +61,28 @@ def deploy(
 
     Example: cortex deploy cortex_cpu.yaml
     """
-    from visionserve.cortex.deploy import DeployOptions
-    from visionserve.cortex.deploy import deploy as deploy_api
+    from visionserve.cortex.environments import deployer
     from visionserve.cortex.spec.file import load_specs
-    from visionserve.cortex.store import Store
 
+    if foreground:
+        # A container is stopped by SIGTERM.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     specs = load_specs(file)
     if port is not None and len(specs) > 1:
         raise UsageError(f"--port fits a file with one API, but {file} has {len(specs)}: set networking.local_port.")
-    store = Store()
-    options = DeployOptions(engine, host, port, force, compute == "cpu", tensorflow_serving)
+    deploy_one = deployer(
+        environment,
+        partial(click.echo, err=True),
+        host,
+        engine=engine,
+        port=port,
+        force=force,
+        on_cpu=compute == "cpu",
+        tensorflow_serving=tensorflow_serving,
+    )
     for spec in specs:
         started = time.monotonic()
-        outcome = deploy_api(spec, options, store)
+        outcome = deploy_one(spec)
         deployment = outcome.deployment
         for note in outcome.notes:
             click.echo(f"note: {note}", err=True)
@@ -81,22 +95,24 @@ def deploy(
                 f"{outcome.action} {spec.name}{engine_said}: live at {deployment.endpoint} after {seconds:.1f} s"
             )
     if foreground:
-        _stay([spec.name for spec in specs])
+        _stay([spec.name for spec in specs], environment)
 
 
 @main.command()
 @click.argument("name", required=False)
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("-w", "--watch", is_flag=True, help=f"Show it again every {WATCH_SECONDS:g} s, until Ctrl-C.")
-def get(name: str | None, output: str, watch: bool) -> None:
+@where
+def get(name: str | None, output: str, watch: bool, environment: str | None) -> None:
     """Show the deployed APIs, or one of them with an example request.
 
     Example: cortex get image-classifier-resnet50
     """
-    from visionserve.cortex.overview import overview, print_table
+    from visionserve.cortex.environments import overview
+    from visionserve.cortex.overview import print_table
 
     def show() -> None:
-        rows = overview(name)
+        rows = overview(name, environment)
         if output == "json":
             click.echo(json.dumps([row.model_dump(mode="json") for row in rows], indent=2))
             return
@@ -116,33 +132,29 @@ def get(name: str | None, output: str, watch: bool) -> None:
 @main.command()
 @click.argument("name")
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines, until Ctrl-C.")
-def logs(name: str, follow: bool) -> None:
-    """Print the log of an API: its supervisor's, its model server's and its workers' lines.
+@where
+def logs(name: str, follow: bool, environment: str | None) -> None:
+    """Print the log of an API: its supervisor's, its model server's and its workers' lines, or its Ray replicas'.
 
     Example: cortex logs image-classifier-resnet50 -f
     """
-    from visionserve.cortex.log_file import lines
-    from visionserve.cortex.store import Store
+    from visionserve.cortex.environments import log_lines
 
-    store = Store()
-    path = store.folder(name) / "api.log"
-    if not path.exists():
-        store.get(name)
-    for line in lines(path, follow):
+    for line in log_lines(name, environment, follow):
         click.echo(line, nl=False)
 
 
 @main.command()
 @click.argument("name")
-def delete(name: str) -> None:
+@where
+def delete(name: str, environment: str | None) -> None:
     """Stop an API: what is in flight is answered first.
 
     Example: cortex delete image-classifier-resnet50
     """
-    from visionserve.cortex.delete import delete as delete_api
-    from visionserve.cortex.store import Store
+    from visionserve.cortex.environments import delete as delete_api
 
-    delete_api(name, Store())
+    delete_api(name, environment)
     click.echo(f"deleted {name}")
 
 
@@ -150,26 +162,27 @@ def delete(name: str) -> None:
 @click.argument("name")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--scores", is_flag=True, help="With the probability of each label.")
-def predict(name: str, file: Path, scores: bool) -> None:
+@where
+def predict(name: str, file: Path, scores: bool, environment: str | None) -> None:
     """Post FILE, JSON or an image, to a running API and print the answer.
 
     Example: cortex predict image-classifier-resnet50 sample.json
     """
     import requests
 
-    from visionserve.cortex.store import Store
+    from visionserve.cortex.environments import endpoint_of
 
-    deployment = Store().get(name)
+    endpoint = endpoint_of(name, environment)
     try:
         answer = requests.post(
-            deployment.endpoint,
+            endpoint,
             data=file.read_bytes(),
             params={"scores": "true"} if scores else None,
             headers={"content-type": content_type(file)},
             timeout=120,
         )
     except requests.RequestException as error:
-        raise DeploymentError(f"{name} at {deployment.endpoint} does not answer: {error}.") from error
+        raise DeploymentError(f"{name} at {endpoint} does not answer: {error}.") from error
     if not answer.ok:
         raise DeploymentError(f"{name} answered {answer.status_code}: {answer.text}")
     _print_answer(answer.content)
@@ -209,6 +222,9 @@ def version() -> None:
     click.echo(f"visionserve {__version__}, running API specs of Cortex 0.20")
 
 
+main.add_command(export_manifest)
+
+
 def content_type(file: Path) -> str:
     return "application/json" if file.suffix.lower() == ".json" else "application/octet-stream"
 
@@ -222,20 +238,18 @@ def _print_answer(body: bytes) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _stay(names: list[str]) -> None:
-    from visionserve.cortex.delete import delete as delete_api
-    from visionserve.cortex.log_file import lines
-    from visionserve.cortex.store import Store
+def _stay(names: list[str], environment: str) -> None:
+    from visionserve.cortex.environments import delete as delete_api
+    from visionserve.cortex.environments import log_lines
 
-    store = Store()
     try:
-        for line in lines(store.folder(names[0]) / "api.log", follow=True):
+        for line in log_lines(names[0], environment, follow=True):
             click.echo(line, nl=False)
     except KeyboardInterrupt:
         for name in names:
             # One that another command has deleted must not keep the others running.
             try:
-                delete_api(name, store)
+                delete_api(name, environment)
             except DeploymentError as error:
                 click.echo(f"Error: {error}", err=True)
 

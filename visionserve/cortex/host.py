@@ -59,6 +59,7 @@ def _build(run: RunSettings, slot: int, lifeline: Lifeline):  # type: ignore[no-
     from visionserve.cortex.acceptor import Acceptor
     from visionserve.cortex.app import ApiApp
     from visionserve.cortex.in_flight import InFlight
+    from visionserve.cortex.metrics import WorkerMetrics
     from visionserve.cortex.predictor import Predictor, enter_project
     from visionserve.inference.client import ServingClient
 
@@ -95,8 +96,9 @@ def _build(run: RunSettings, slot: int, lifeline: Lifeline):  # type: ignore[no-
         # The threads of a worker are its concurrency; OpenCV's own would only fight over the same cores.
         sys.modules["cv2"].setNumThreads(1)
     in_flight = InFlight(run.in_flight, run.spec.predictor.processes_per_replica)
+    api = ApiApp(run.spec, run.engine, [predictor], client, in_flight.slot(slot), WorkerMetrics(run.metrics))
     closing = asyncio.Event()
-    application = _Closing(ApiApp(run, predictor, client, in_flight, slot).application(), closing)
+    application = _Closing(api.application(), closing)
     config = uvicorn.Config(
         application,
         loop="uvloop",

@@ -22,6 +22,9 @@ class InFlight:
         path.write_bytes(bytes(slots * _SLOT.size))
         return cls(path, slots)
 
+    def slot(self, number: int) -> "Slot":
+        return Slot(self, number)
+
     def total(self) -> int:
         return sum(value for (value,) in _SLOT.iter_unpack(self._memory))
 
@@ -33,3 +36,32 @@ class InFlight:
     def clear(self, slot: int) -> None:
         """For a slot whose worker is gone."""
         _SLOT.pack_into(self._memory, slot * _SLOT.size, 0)
+
+
+class Slot:
+    """A worker's own counter, and the sum of all."""
+
+    def __init__(self, counters: InFlight, number: int) -> None:
+        self._counters = counters
+        self._number = number
+
+    def total(self) -> int:
+        return self._counters.total()
+
+    def add(self, change: int) -> None:
+        """Only from one thread."""
+        self._counters.add(self._number, change)
+
+
+class Count:
+    """The same for a replica of one process."""
+
+    def __init__(self) -> None:
+        self._total = 0
+
+    def total(self) -> int:
+        return self._total
+
+    def add(self, change: int) -> None:
+        """Only from one thread."""
+        self._total += change

@@ -13,10 +13,13 @@ SINGLE_MODEL = "_cortex_default"
 HARDWARE_SUFFIXES = ("_gpu", "_neuron")
 
 
-def local_models(spec: ApiSpec, engine: str, on_cpu: bool = False) -> tuple[list[ModelSettings], list[str]]:
+def local_models(
+    spec: ApiSpec, engine: str, on_cpu: bool = False, threads: int | None = None
+) -> tuple[list[ModelSettings], list[str]]:
     """The models of a spec as this machine serves them, and sentences on what was decided on the way.
 
-    `engine`: one of ENGINES; `on_cpu`: --compute cpu, where a build for other hardware gives way to its CPU build.
+    `engine`: one of ENGINES; `on_cpu`: --compute cpu, where a build for other hardware gives way to its CPU build;
+    `threads`: of each model's engine, None for all cores.
     Raises ModelError for a model that is missing or that its engine cannot run, MissingError for an engine that is not
     installed.
     """
@@ -30,9 +33,9 @@ def local_models(spec: ApiSpec, engine: str, on_cpu: bool = False) -> tuple[list
         chosen, path = engine, Path(location)
         if engine != "null":
             path = _fetched(spec, location)
-            if on_cpu and (cpu_build := _cpu_build(path)):
-                notes.append(f"{path.name} is built for other hardware: serving its CPU build {cpu_build.name}.")
-                path = cpu_build
+            if on_cpu and (instead := cpu_build(path)):
+                notes.append(f"{path.name} is built for other hardware: serving its CPU build {instead.name}.")
+                path = instead
             _, folder = find_version(path)
             chosen = choose_engine(engine, key, accelerated, folder)
         models.append(
@@ -41,7 +44,7 @@ def local_models(spec: ApiSpec, engine: str, on_cpu: bool = False) -> tuple[list
                 path=path,
                 signature_key=key,
                 engine=chosen,
-                threads=available_cores(),
+                threads=threads or available_cores(),
                 max_batch_size=batching.max_batch_size if batching else None,
                 batch_interval=batching.batch_interval if batching else 0.0,
             )
@@ -74,7 +77,8 @@ def _fetched(spec: ApiSpec, location: str) -> Path:
     return spec.project / location
 
 
-def _cpu_build(path: Path) -> Path | None:
+def cpu_build(path: Path) -> Path | None:
+    """The build for the CPU beside one for other hardware; None where there is none."""
     for suffix in HARDWARE_SUFFIXES:
         if path.name.endswith(suffix):
             beside = path.with_name(path.name.removesuffix(suffix))

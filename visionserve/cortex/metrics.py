@@ -1,8 +1,9 @@
-"""Prometheus metrics of an API, summed over its worker processes through a folder that they share."""
+"""Prometheus metrics of an API: of one process, or summed over worker processes through a folder that they share."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 REQUESTS = "visionserve_requests"
@@ -11,16 +12,38 @@ IN_FLIGHT = "visionserve_requests_in_flight"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
-class WorkerMetrics:
-    """What one worker records. The environment must name the shared folder before prometheus_client is imported."""
+class RequestMetrics:
+    """What the process that answers requests records of them."""
 
     def __init__(self) -> None:
-        from prometheus_client import Counter, Gauge, Histogram
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-        assert MULTIPROCESS_FOLDER in os.environ
-        self.requests = Counter(REQUESTS, "Answered requests by HTTP status code.", ["code"])
-        self.seconds = Histogram(SECONDS, "Seconds from a request's head to its answer.", buckets=BUCKETS)
-        self.in_flight = Gauge(IN_FLIGHT, "Requests in flight.", multiprocess_mode="livesum")
+        self._registry = CollectorRegistry()
+        of_registry: dict[str, Any] = {"registry": self._registry}
+        self.requests = Counter(REQUESTS, "Answered requests by HTTP status code.", ["code"], **of_registry)
+        self.seconds = Histogram(
+            SECONDS, "Seconds from a request's head to its answer.", buckets=BUCKETS, **of_registry
+        )
+        self.in_flight = Gauge(IN_FLIGHT, "Requests in flight.", multiprocess_mode="livesum", **of_registry)
+
+    def exposition(self) -> tuple[bytes, str]:
+        """The metrics in Prometheus's text format, and its content type."""
+        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+
+class WorkerMetrics(RequestMetrics):
+    """One worker's of several. The environment must name `folder` before prometheus_client is imported."""
+
+    def __init__(self, folder: Path) -> None:
+        assert os.environ[MULTIPROCESS_FOLDER] == str(folder)
+        super().__init__()
+        self._folder = folder
+
+    def exposition(self) -> tuple[bytes, str]:
+        """All workers' metrics."""
+        return exposition(self._folder)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ class Row(BaseModel):
     """One API as `cortex get` shows it. `latency_ms`: mean of all answered requests; None before the first."""
 
     name: str
+    env: str = "local"
     status: str
     replicas: str
     updated: datetime | None = None
@@ -51,13 +52,13 @@ def print_table(rows: list[Row]) -> None:
         print("Nothing is deployed: run cortex deploy FILE.")
         return
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in ("api", "status", "replicas", "last update", "2xx", "4xx", "5xx", "avg latency", "endpoint"):
+    for title in ("api", "env", "status", "replicas", "last update", "2xx", "4xx", "5xx", "avg latency", "endpoint"):
         table.add_column(title)
     for row in rows:
         counts = [str(row.requests.get(status_class, "-")) for status_class in ("2xx", "4xx", "5xx")]
         latency = f"{row.latency_ms:.1f} ms" if row.latency_ms is not None else "-"
         updated = _ago(row.updated) if row.updated else "-"
-        table.add_row(row.name, row.status, row.replicas, updated, *counts, latency, row.endpoint or "-")
+        table.add_row(row.name, row.env, row.status, row.replicas, updated, *counts, latency, row.endpoint or "-")
     # Wider than a narrow terminal rather than folded: the columns are what people read and grep for.
     Console(width=200).print(table)
 

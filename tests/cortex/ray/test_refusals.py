@@ -1,0 +1,154 @@
+"""What goes wrong on a Ray cluster, and what is left of it."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import Machine, free_port, wait_for
+from tests.projects import write_project
+from visionserve.cortex.ray_serve.records import RayStore
+
+SOURCE = """
+import os
+import time
+
+class PythonPredictor:
+    def __init__(self, config):
+        if config.get("reason"):
+            raise ValueError(config["reason"])
+
+    def predict(self, payload):
+        if payload.get("die"):
+            os.kill(os.getpid(), 9)
+        time.sleep(payload.get("seconds", 0))
+        return {"pid": os.getpid()}
+"""
+API = {"compute": {"cpu": "200m"}, "autoscaling": {"max_replica_concurrency": 3}}
+PREDICTOR = {"threads_per_process": 3, "env": {"OMP_NUM_THREADS": "1"}}
+
+
+class Api:
+    def __init__(self, folder: Path, address: str) -> None:
+        self.machine = Machine(folder / "home")
+        self.machine.environment["RAY_ADDRESS"] = address
+        self.folder = folder
+        self.options = ["--env", "ray", "--port", free_port()]
+        self.store = RayStore(self.machine.state / "visionserve" / "ray")
+
+    def spec(self, folder: str = "project", **changes: dict) -> Path:
+        return write_project(self.folder / folder, SOURCE, **{"predictor": PREDICTOR, **API, **changes})
+
+    def deploy(self, spec: Path, **environment: str):
+        before = self.machine.environment
+        self.machine.environment = {**before, **environment}
+        try:
+            return self.machine.cortex("deploy", spec, *self.options)
+        finally:
+            self.machine.environment = before
+
+    @property
+    def endpoint(self) -> str:
+        return self.store.get("small").endpoint
+
+
+@pytest.fixture(scope="module")
+def api(ray_node: str, tmp_path_factory: pytest.TempPathFactory):
+    api = Api(tmp_path_factory.mktemp("refusals"), ray_node)
+    done = api.deploy(api.spec())
+    assert done.returncode == 0, done.stdout + done.stderr
+    yield api
+    api.machine.cortex("delete", "small", "--env", "ray")
+    api.machine.clean()
+
+
+def test_an_api_that_does_not_start_leaves_nothing(api: Api):
+    done = api.deploy(api.spec("broken", name="broken", predictor={**PREDICTOR, "config": {"reason": "no labels"}}))
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error: broken was not deployed: predictor.py failed while it was set up: ValueError: no labels.\n"
+    )
+    assert [row["name"] for row in api.machine.get()] == ["small"]
+
+
+def test_a_gpu_that_no_node_has_is_refused_before_anything_changes(api: Api):
+    done = api.deploy(api.spec("gpu", compute={"gpu": 1}))
+    assert done.returncode == 1
+    assert "compute.gpu of 1 GPU, but no node of the cluster has more than 0 GPU" in done.stderr
+    assert requests.post(api.endpoint, json={}, timeout=60).ok
+
+
+def test_the_path_of_another_application_is_refused(api: Api):
+    done = api.deploy(api.spec("other", name="other", networking={"endpoint": "/small"}))
+    assert done.returncode == 1
+    assert "The Serve application small of this cluster is at /small already" in done.stderr
+
+
+def test_a_deploy_during_another_is_refused(api: Api):
+    with api.store.lock("small"):
+        done = api.deploy(api.spec())
+    assert done.returncode == 1
+    assert "Another cortex command is changing small now" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "code", "said"),
+    [
+        ("127.0.0.1:1", 1, "No Ray cluster answers at 127.0.0.1:1 ([Errno 111] Connection refused): start one with"),
+        ("ray://127.0.0.1:10001", 2, "RAY_ADDRESS is 'ray://127.0.0.1:10001', not HOST:PORT"),
+    ],
+)
+def test_without_a_cluster_one_sentence_says_so(api: Api, address: str, code: int, said: str):
+    done = api.deploy(api.spec(), RAY_ADDRESS=address)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_more_than_max_replica_concurrency_is_answered_503(api: Api):
+    with ThreadPoolExecutor(9) as threads:
+        answers = list(threads.map(lambda _: post(api, {"seconds": 1}), range(9)))
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert sorted(answer.status_code for answer in answers) == [200] * 3 + [503] * 6
+    assert refused[0].json() == {
+        "error": "More than max_replica_concurrency=3 requests are in flight: try again later."
+    }
+    assert refused[0].headers["retry-after"] == "1"
+
+
+def test_a_replica_that_dies_takes_only_what_it_had_and_is_started_again(api: Api):
+    first = post(api, {}).json()["pid"]
+    assert post(api, {"die": True}).status_code == 500
+    wait_for(lambda: (answer := post(api, {})).ok and answer.json()["pid"] != first, 60)
+
+
+def test_an_api_in_both_environments_and_a_cluster_that_is_gone(api: Api):
+    done = api.machine.cortex("deploy", api.spec("here"), "--port", free_port())
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = api.store.get("small")
+    api.store.write(record.model_copy(update={"address": "127.0.0.1:1"}))
+    try:
+        rows = {row["env"]: row for row in api.machine.get()}
+        assert rows["local"]["status"] == "live"
+        assert rows["ray"]["status"].startswith("No Ray cluster answers at 127.0.0.1:1")
+        refused = api.machine.cortex("delete", "small")
+        assert (refused.returncode, refused.stderr) == (
+            2,
+            "Error: small is deployed on this machine and on Ray: add --env local or --env ray.\n",
+        )
+        assert api.machine.cortex("delete", "small", "--env", "local").returncode == 0
+    finally:
+        api.store.write(record)
+    answer = api.machine.cortex("predict", "small", write(api.folder / "empty.json", "{}"))
+    assert "pid" in json.loads(answer.stdout)
+
+
+def post(api: Api, payload: dict) -> requests.Response:
+    return requests.post(api.endpoint, json=payload, timeout=60)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path

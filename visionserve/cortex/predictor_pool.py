@@ -1,0 +1,68 @@
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from visionserve.cortex import payload
+from visionserve.cortex.predictor import Predictor
+from visionserve.cortex.responses import response_of
+
+log = logging.getLogger("visionserve")
+
+
+class PredictorPool:
+    """A predictor and the threads that may call it at once."""
+
+    def __init__(self, predictor: Predictor, threads: int) -> None:
+        self._predictor = predictor
+        self._size = threads
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="predict")
+        self._working = 0
+
+    def load(self) -> int:
+        """Requests that are worked on or wait for a thread."""
+        return self._working
+
+    async def answer(self, request: Request, body: Any) -> tuple[Response, dict[str, Any] | None]:
+        """The answer, and what post_predict is to be called with.
+
+        Raises ClientDisconnect when the client goes while the request waits for a thread.
+        """
+        work = asyncio.get_running_loop().run_in_executor(self._threads, self._answer, request, body)
+        self._working += 1
+        try:
+            if self._working > self._size:
+                gone = asyncio.create_task(_client_gone(request))
+                waits: set[asyncio.Future[Any]] = {work, gone}
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                gone.cancel()
+                if not work.done():
+                    work.cancel()
+                    raise ClientDisconnect
+            return await work
+        finally:
+            self._working -= 1
+
+    def _answer(self, request: Request, body: Any) -> tuple[Response, dict[str, Any] | None]:
+        parsed = payload.parse(request, body)
+        call = {"payload": parsed, "query_params": request.query_params, "headers": request.headers}
+        prediction = self._predictor.predict(**call)
+        response = response_of(prediction)
+        return response, {"response": prediction, **call} if self._predictor.has_post_predict else None
+
+    def post_predict(self, call: dict[str, Any]) -> None:
+        self._threads.submit(self._post_predict, call)
+
+    def _post_predict(self, call: dict[str, Any]) -> None:
+        try:
+            self._predictor.post_predict(**call)
+        except Exception:
+            log.exception("post_predict failed")
+
+
+async def _client_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
