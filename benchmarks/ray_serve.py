@@ -35,7 +35,7 @@ def main(engine: str, rounds: int, seconds: float, warm_up_seconds: float, clien
 
     Whoever is not measured is idle; what an idle Ray takes of a core is told, as it is missing in the others' turns.
 
-    Example: scripts/bench ray --rounds 3
+    Example: scripts/bench ray_serve --rounds 3
     """
     cores = psutil.cpu_count() or 1
     click.echo(f"machine: {machine()}, {engine}, {clients} clients, pictures of 640x427 pixels")

@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 MODEL = REPOSITORY / "models" / "resnet50"
 API = "image-classifier-resnet50"
 # Real weights are exported and read, TensorFlow is loaded, Ceph is installed where it is missing.
-SLOW_FIXTURES = {"ceph", "detector", "model", "small_build", "weights"}
+SLOW_FIXTURES = {"ceph", "detector", "model", "small_build", "stream_environment", "weights"}
 
 
 def pytest_configure() -> None:

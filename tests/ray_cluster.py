@@ -19,6 +19,13 @@ RAY = Path(sys.executable).with_name("ray")
 START_SECONDS = 90
 ATTEMPTS = 3
 OBJECT_STORE = 100_000_000
+AGENT_PORTS = (
+    "--dashboard-agent-grpc-port",
+    "--dashboard-agent-listen-port",
+    "--metrics-export-port",
+    "--runtime-env-agent-port",
+)
+FIRST_AGENT_PORT = 8300
 # What docs/ray.md tells an operator to set on the head, so that a machine without power is noticed within seconds.
 HEALTH = {
     "RAY_health_check_initial_delay_ms": "1000",
@@ -132,7 +139,11 @@ class RayCluster:
     def _start_node(self, *options: object) -> RayNode:
         self._number += 1
         host = self._network.add_host() if self._network else Host()
-        node = RayNode(f"node{self._number}", host, self._folder, ["--num-cpus", self._cpus, *options])
+        own: list[object] = ["--num-cpus", self._cpus]
+        # With ports that are told, a node need not wait for its agents, to which Ray would give 15 s to name theirs.
+        for number, port in enumerate(AGENT_PORTS):
+            own += [port, FIRST_AGENT_PORT + number if self._network else free_port()]
+        node = RayNode(f"node{self._number}", host, self._folder, [*own, *options])
         self.nodes.append(node)
         return node
 

@@ -29,12 +29,13 @@ RUN_SECONDS = 600
 @dataclass
 class Outcome:
     """What the killed run left. `committed`: rows in finished files as the task manager was killed; `failures`: the
-    first line of what made Flink start tasks again; `restored`: how often it did so from a checkpoint."""
+    first line of what made Flink start tasks again; `restored`: the checkpoint that it did so from."""
 
     killed: str
     committed: int
     failures: list[str]
-    restored: int
+    restored: str
+    checkpoints: str
     said: subprocess.CompletedProcess[str]
     output: Path
     broken: Path
@@ -83,7 +84,9 @@ def outcome(
     folder = tmp_path_factory.mktemp("run")
     shutil.copytree(model, folder / "model")
     output, broken = folder / "output", folder / "broken"
-    cluster = FlinkCluster(stream_environment, folder, {**SMALL, **HEARTBEATS})
+    checkpoints = (folder / "checkpoints").as_uri()
+    settings = {**SMALL, **HEARTBEATS, "execution.checkpointing.dir": checkpoints}
+    cluster = FlinkCluster(stream_environment, folder, settings)
     command = [stream_environment, "-m", "visionserve.streaming", "-m", cluster.address, "-p", 3]
     command += ["--imageFolder", names[0], "--checkpointPath", folder / "model", "--threads", 1]
     command += ["--output", output, "--broken", broken, "--checkpointInterval", "2s"]
@@ -112,7 +115,8 @@ def outcome(
             victim.name,
             committed,
             [failure["stacktrace"].splitlines()[0] for failure in failures],
-            cluster.get(f"/jobs/{job}/checkpoints")["counts"]["restored"],
+            cluster.get(f"/jobs/{job}/checkpoints")["latest"]["restored"]["external_path"],
+            checkpoints,
             subprocess.CompletedProcess(command, client.returncode, *said),
             output,
             broken,
@@ -125,7 +129,7 @@ def test_the_task_manager_died_in_the_middle_and_the_job_went_on_from_a_checkpoi
     assert outcome.said.returncode == 0, outcome.said.stderr
     assert COMMITTED <= outcome.committed < IMAGES * 3 / 4
     assert f"TaskManager with id {outcome.killed} is no longer reachable." in " ".join(outcome.failures)
-    assert outcome.restored >= 1
+    assert outcome.restored.removeprefix("file:").startswith(outcome.checkpoints.removeprefix("file://"))
 
 
 def test_every_image_is_in_the_output_exactly_once(outcome: Outcome, names: tuple[Path, set[str]]) -> None:

@@ -10,7 +10,7 @@ from visionserve.streaming.settings import StreamSettings
 
 # Flink sends a worker so many images and waits until all are done: enough to hide that, and few enough for a checkpoint
 # to wait no longer than a few seconds.
-BUNDLE = 32
+BUNDLE = 64
 # Seconds until a bundle that does not fill up is sent.
 BUNDLE_SECONDS = 0.2
 
