@@ -92,7 +92,7 @@ class RayCluster:
         self._cpus = cpus
         self._network = net
         self._number = 0
-        self._port, self._dashboard = (6379, 8265) if net else (free_port(), free_port())
+        self._port = 6379 if net else free_port()
         self.nodes: list[RayNode] = []
 
     @property
@@ -108,8 +108,9 @@ class RayCluster:
         return f"{self.head.host.address}:{self._port}"
 
     def start(self, nodes: int) -> None:
-        ports = ["--port", self._port, "--dashboard-port", self._dashboard]
-        self._add(1, "--head", *ports, "--temp-dir", "/tmp/ray" if self.separate else self._folder)
+        client, dashboard = (10001, 8265) if self._network else (free_port(), free_port())
+        ports = ["--port", self._port, "--dashboard-port", dashboard, "--ray-client-server-port", client]
+        self._add(1, "--head", *ports)
         self._add(nodes - 1, "--address", self.address)
 
     def kill(self, node: RayNode) -> None:
@@ -139,11 +140,13 @@ class RayCluster:
     def _start_node(self, *options: object) -> RayNode:
         self._number += 1
         host = self._network.add_host() if self._network else Host()
-        own: list[object] = ["--num-cpus", self._cpus]
+        name = f"node{self._number}"
+        # Nodes that start beside each other in one folder take the same names for their sockets.
+        own = ["--num-cpus", self._cpus, "--temp-dir", "/tmp/ray" if self._network else self._folder / name]
         # With ports that are told, a node need not wait for its agents, to which Ray would give 15 s to name theirs.
         for number, port in enumerate(AGENT_PORTS):
             own += [port, FIRST_AGENT_PORT + number if self._network else free_port()]
-        node = RayNode(f"node{self._number}", host, self._folder, [*own, *options])
+        node = RayNode(name, host, self._folder, [*own, *options])
         self.nodes.append(node)
         return node
 

@@ -18,12 +18,18 @@ ONE_TO_THREE_REPLICAS = {
     "max_upscale_factor": 10,
     "max_downscale_factor": 0.1,
 }
+CLUSTER_KIND = pytest.StashKey[str]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and SLOW_FIXTURES & set(item.fixturenames):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if kind := terminalreporter.config.stash.get(CLUSTER_KIND, ""):
+        terminalreporter.write_line(kind)
 
 
 @pytest.fixture(scope="package")
@@ -34,10 +40,13 @@ def ray_node() -> Iterator[str]:
 
 
 @pytest.fixture(scope="package")
-def ray_cluster() -> Iterator[RayCluster]:
+def ray_cluster(pytestconfig: pytest.Config) -> Iterator[RayCluster]:
     """Three nodes with two CPUs each; separate machines where the user may make network namespaces (root), else
     processes beside each other on 127.0.0.1."""
-    yield from started_cluster(nodes=3, cpus=2, separate=True)
+    for cluster in started_cluster(nodes=3, cpus=2, separate=True):
+        kind = "machines in network namespaces" if cluster.separate else "processes on 127.0.0.1: no namespaces here"
+        pytestconfig.stash[CLUSTER_KIND] = f"the three Ray nodes were {kind}"
+        yield cluster
 
 
 @pytest.fixture(scope="package")

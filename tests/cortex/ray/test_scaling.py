@@ -17,7 +17,7 @@ RECOVERY_SECONDS = 15
 @pytest.fixture(scope="module")
 def load(ray_api: RayApi) -> Iterator[Load]:
     """Six requests in flight: as many as three replicas are for."""
-    with Load(ray_api.url, SAMPLE, clients=6, pause=0.5) as load:
+    with Load(ray_api.url, SAMPLE, clients=6, pause=1.0) as load:
         yield load
 
 

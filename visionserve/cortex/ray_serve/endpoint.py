@@ -7,6 +7,8 @@ from visionserve.cortex.spec.api import ApiSpec
 from visionserve.errors import DeploymentError, UsageError
 
 EVERYWHERE = ("0.0.0.0", "::")
+# For the controller and, through it, the proxies: one that prefers its own node's replicas leaves those on others idle.
+TO_ALL_NODES = {"RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING": "0"}
 
 
 def start_serve(cluster: Cluster, spec: ApiSpec, host: str | None, port: int | None) -> list[str]:
@@ -22,6 +24,7 @@ def start_serve(cluster: Cluster, spec: ApiSpec, host: str | None, port: int | N
         serve.start(
             proxy_location="EveryNode",
             http_options={"host": host or "127.0.0.1", "port": port or spec.networking.local_port},
+            controller_options={"runtime_env": {"env_vars": TO_ALL_NODES}},
         )
         return []
     for option, asked, is_there in (("--host", host, running["host"]), ("--port", port, running["port"])):

@@ -11,7 +11,7 @@ from visionserve.cortex.ray_serve.records import RayStore
 from visionserve.errors import DeploymentError
 
 POLL_SECONDS = 0.5
-READ_SECONDS = 10.0
+READ_SECONDS = 30.0
 STAMP = re.compile(r"^[A-Z]+ (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+) ")
 
 Line = tuple[str, str, str]
@@ -63,7 +63,7 @@ def lines(name: str, store: RayStore, follow: bool) -> Iterator[str]:
 
 def _new(cluster: Cluster, name: str, known: dict[str, NodeLogs]) -> list[list[Line]]:
     import ray
-    from ray.exceptions import RayError
+    from ray.exceptions import GetTimeoutError, RayError
 
     for node in cluster.nodes():
         known.setdefault(node.id, NodeLogs(node))
@@ -72,6 +72,10 @@ def _new(cluster: Cluster, name: str, known: dict[str, NodeLogs]) -> list[list[L
     for logs, reference in asked:
         try:
             answer = ray.get(reference, timeout=READ_SECONDS)
+        except GetTimeoutError:
+            late = f"the log of this node did not come within {READ_SECONDS:g} s"
+            found.append([("", logs.node.address, late)])
+            continue
         except RayError:
             # The node is gone, and its files with it.
             del known[logs.node.id]

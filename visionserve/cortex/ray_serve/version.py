@@ -16,6 +16,9 @@ from visionserve.cortex.replica import WORKER_ENVIRONMENT
 from visionserve.cortex.spec.api import ApiSpec
 from visionserve.errors import UsageError
 
+# Serve then writes what a predictor prints to the log of its replica.
+LOGGED = {"RAY_SERVE_LOG_TO_STDERR": "0"}
+
 
 @dataclass(frozen=True)
 class RayOptions:
@@ -78,4 +81,4 @@ def version_of(spec: ApiSpec, options: RayOptions) -> Iterator[Version]:
 
 def runtime_env(uris: list[str]) -> dict[str, Any]:
     """Ray's runtime environment of a replica. `uris`: as Version has them."""
-    return {"working_dir": uris[0], "py_modules": uris[1:], "env_vars": WORKER_ENVIRONMENT}
+    return {"working_dir": uris[0], "py_modules": uris[1:], "env_vars": {**WORKER_ENVIRONMENT, **LOGGED}}
