@@ -1,9 +1,12 @@
+import os
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from tests.conftest import run
 from tests.photos import crops, encoded
 from visionserve.cores import available_cores
 from visionserve.errors import MissingError, ModelError, UsageError
@@ -26,6 +29,14 @@ def test_openvino_and_tensorflow_agree_on_fifty_crops_of_photographs(model):
         ours, theirs = openvino.infer(batch)["output"], tensorflow.infer(batch)["output"]
         assert np.abs(ours - theirs).max() <= 1e-4
         assert (np.argsort(-ours)[:, :5] == np.argsort(-theirs)[:, :5]).all()
+
+
+@pytest.mark.skipif(available_cores() < 2, reason="one core has no other that could be left idle")
+def test_an_engine_of_one_thread_is_not_bound_to_the_first_core(model):
+    """Two processes with such an engine would share that core."""
+    done = run([sys.executable, "-m", "tests.inference.affinities", str(find_version(model)[1])])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [",".join(map(str, sorted(os.sched_getaffinity(0))))]
 
 
 def test_the_engines_show_the_same_signature(model):

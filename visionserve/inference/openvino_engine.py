@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from visionserve.cores import available_cores
 from visionserve.errors import InferenceError, ModelError
 from visionserve.inference.engine import DEFAULT_SIGNATURE, Arrays, Signature, TensorSpec
 from visionserve.inference.model_folder import OPENVINO_GRAPH, is_openvino_model
@@ -80,8 +81,14 @@ class _Requests:
 
 
 def _compile(core: Any, model: Any, threads: int, hints: dict[str, Any]) -> Any:
-    precision = {"INFERENCE_PRECISION_HINT": "f32"}
-    return core.compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": threads, **precision, **hints})
+    options = {
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": "f32",
+        # Every process pins from the first core on: replicas on one machine would share a few and leave others idle.
+        # One that has all cores gains by it.
+        "ENABLE_CPU_PINNING": threads >= available_cores(),
+    }
+    return core.compile_model(model, "CPU", {**options, **hints})
 
 
 def _spec(port: Any) -> TensorSpec:
