@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import API, REPOSITORY, wait_for
-from tests.cortex.ray.load import Load
 from tests.cortex.ray.ray_api import RayApi
 from tests.ray_cluster import RayCluster
+from tests.steady_load import Load
 
 SAMPLE = json.loads((REPOSITORY / "sample.json").read_text())
 # The issue's own.
@@ -17,7 +17,7 @@ RECOVERY_SECONDS = 15
 @pytest.fixture(scope="module")
 def load(ray_api: RayApi) -> Iterator[Load]:
     """Six requests in flight: as many as three replicas are for."""
-    with Load(ray_api.url, SAMPLE, clients=6, pause=1.0) as load:
+    with Load(ray_api.url, SAMPLE, clients=6, headers={"x-pause": "1.0"}) as load:
         yield load
 
 

@@ -4,14 +4,14 @@ import psutil
 import requests
 
 from tests.conftest import API, REPOSITORY, wait_for
-from tests.cortex.ray.load import Load
 from tests.cortex.ray.ray_api import RayApi
+from tests.steady_load import Load
 
 SAMPLE = json.loads((REPOSITORY / "sample.json").read_text())
 
 
 def test_an_update_under_load_loses_nothing(ray_api: RayApi):
-    with Load(ray_api.url, SAMPLE, clients=3, pause=0.2) as load:
+    with Load(ray_api.url, SAMPLE, clients=3, headers={"x-pause": "0.2"}) as load:
         wait_for(lambda: len(load.answers) >= 6)
         done = ray_api.deploy(labels="new_")
         assert done.returncode == 0, done.stdout + done.stderr
@@ -24,7 +24,7 @@ def test_an_update_under_load_loses_nothing(ray_api: RayApi):
 
 
 def test_a_version_that_does_not_start_leaves_the_old_one_serving(ray_api: RayApi):
-    with Load(ray_api.url, SAMPLE, clients=3, pause=0.2) as load:
+    with Load(ray_api.url, SAMPLE, clients=3, headers={"x-pause": "0.2"}) as load:
         wait_for(lambda: len(load.answers) >= 6)
         before = json.loads(load.answers[-1].body)
         done = ray_api.deploy(labels="new_", source="\nraise OSError('no disk')\n")

@@ -1,3 +1,5 @@
+"""Steady load on an API, for tests that break something under it."""
+
 import threading
 import time
 import uuid
@@ -23,10 +25,10 @@ class Answer:
 class Load:
     """Clients that each post one picture after another and keep every answer."""
 
-    def __init__(self, url: str, body: dict[str, Any], clients: int, pause: float) -> None:
-        """`pause`: seconds that each request takes in journal_predictor.py beyond the model's."""
+    def __init__(self, url: str, body: dict[str, Any], clients: int, headers: dict[str, str] | None = None) -> None:
+        """Each request also has an `x-request` header of its own."""
         self.answers: list[Answer] = []
-        self._url, self._body, self._pause = url, body, pause
+        self._url, self._body, self._headers = url, body, headers or {}
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
 
@@ -52,7 +54,7 @@ class Load:
         with requests.Session() as session:
             while not self._stop.is_set():
                 request, sent = uuid.uuid4().hex, time.monotonic()
-                headers = {"x-request": request, "x-pause": str(self._pause)}
+                headers = {**self._headers, "x-request": request}
                 try:
                     answer = session.post(self._url, json=self._body, headers=headers, timeout=TIMEOUT_SECONDS)
                     status, body = answer.status_code, answer.text
