@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import trustme
 
+from tests.debian import why_not_installed
+
 PACKAGES = ("ceph-mon", "ceph-osd", "radosgw", "ceph-common")
 PROGRAMS = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "setpriv")
-INSTALL_SECONDS = 300
 COMMAND_SECONDS = 60
 STOP_SECONDS = 20
 
@@ -174,7 +175,7 @@ class Ceph:
 
 def started_ceph() -> Iterator[Ceph]:
     """For a fixture of the whole session. Skips where Ceph is not installed and cannot be."""
-    if reason := _why_not_installed():
+    if reason := why_not_installed(PACKAGES, PROGRAMS):
         pytest.skip(f"no Ceph for tests of S3: {reason}")
     # Unix sockets live in it, and the address of one holds 108 bytes, so pytest's own folders are too deep.
     folder = Path(tempfile.mkdtemp(prefix="ceph-", dir="/tmp"))
@@ -185,45 +186,6 @@ def started_ceph() -> Iterator[Ceph]:
     finally:
         ceph.stop()
         shutil.rmtree(folder)
-
-
-def _why_not_installed() -> str | None:
-    """Installs Debian's packages where that is allowed."""
-    if not _missing_programs():
-        return None
-    command = f"apt-get install --no-install-recommends {' '.join(PACKAGES)}"
-    if shutil.which("apt-get") is None or os.geteuid() != 0:
-        return f"{', '.join(_missing_programs())} not found; run as root {command}"
-    # The list of packages of a fresh machine may be missing or old.
-    deadline = time.monotonic() + INSTALL_SECONDS
-    for action in ("install", "update", "install"):
-        failure = _apt_get(action, deadline)
-        if not _missing_programs():
-            return None
-    return f"{command} failed: {failure}"
-
-
-def _missing_programs() -> list[str]:
-    return [program for program in PROGRAMS if shutil.which(program) is None]
-
-
-def _apt_get(action: str, deadline: float) -> str:
-    """What it said last on stderr."""
-    packages = ("-y", "--no-install-recommends", *PACKAGES) if action == "install" else ()
-    options = ("-o", "DPkg::Lock::Timeout=120", "-o", "Acquire::http::Timeout=30")
-    try:
-        done = subprocess.run(
-            ["apt-get", *options, action, *packages],
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=max(1, deadline - time.monotonic()),
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"it took more than {INSTALL_SECONDS} s"
-    return (done.stderr.strip().splitlines() or ["it installed something else"])[-1]
 
 
 def _free_ports(count: int) -> list[int]:

@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from tests.ceph import Ceph, started_ceph
+from tests.setup_lock import setup_lock
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MODEL = REPOSITORY / "models" / "resnet50"
@@ -101,7 +102,10 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 @pytest.fixture(scope="session")
 def model() -> Path:
     """The CPU build of the real weights; made on the first run, kept for later ones."""
-    done = run([sys.executable, "-m", "visionserve.cli", "export", "cpu", "--output", str(MODEL / "1")], timeout=900)
+    with setup_lock():
+        done = run(
+            [sys.executable, "-m", "visionserve.cli", "export", "cpu", "--output", str(MODEL / "1")], timeout=900
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (MODEL / "1" / "saved_model.pb").is_file()
     return MODEL
@@ -112,7 +116,8 @@ def detector() -> Path:
     """The build of the real detector; made on the first run, kept for later ones."""
     folder = REPOSITORY / "models" / "detector"
     command = [sys.executable, "-m", "visionserve.cli", "export", "detector", "--output", str(folder / "1")]
-    done = run(command, timeout=900)
+    with setup_lock():
+        done = run(command, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 

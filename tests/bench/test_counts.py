@@ -6,6 +6,8 @@ import pytest
 
 from tests.bench.servers import Exchange, answering_with, serving
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.mark.parametrize(
     ("workers", "threads", "samples", "batch"), [(1, 1, 10, 1), (1, 4, 5, 1), (2, 3, 4, 1), (2, 1, 3, 5)]

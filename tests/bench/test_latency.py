@@ -16,6 +16,8 @@ from visionserve.bench.transport.failures import Failure
 from visionserve.bench.workload.payloads import payload_format
 from visionserve.bench.workload.workload import Workload
 
+pytestmark = pytest.mark.timing
+
 MS = 1_000_000
 
 
@@ -35,7 +37,8 @@ def test_a_fixed_delay_is_what_every_percentile_shows(bench, photo):
     latency = run.figures["latency_ms"]
     assert latency["p50"] == close_to(statistics.median(record.took))
     assert latency["mean"] == close_to(statistics.mean(record.took))
-    assert latency["max"] >= max(record.took) * 1000 * 0.999
+    # A server's thread may lose the core after its answer is out: its own longest can be over the client's.
+    assert latency["max"] >= max(record.took) * 1000 * 0.97
     shown = dict(part.split() for part in run.row("latency (ms)").split(", "))
     assert list(shown) == ["mean", "p50", "p90", "p95", "p99", "p99.9", "max"]
     assert float(shown["p50"]) == pytest.approx(latency["p50"], abs=0.1)

@@ -15,6 +15,8 @@ from tests.bench.conftest import Bench, Run
 from tests.bench.separate import separate_server
 from tests.bench.servers import Exchange, Record, serving
 
+pytestmark = pytest.mark.timing
+
 PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99, "p99.9": 99.9, "max": 100}
 
 
@@ -75,6 +77,7 @@ def test_several_workers_share_the_rate(bench, photo):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_poisson_arrivals_are_irregular_and_have_the_rate(bench, photo):
     with serving() as (url, record):
         run = bench("--rate", 100, "--arrivals", "poisson", "-i", 4, photo, url)
@@ -122,6 +125,7 @@ def stalling(after_s: float, stall_s: float, service_s: float) -> Iterator[tuple
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_stall_of_two_seconds_shows_in_an_open_loop_as_theory_says_and_not_in_a_closed_one(tmp_path, photo):
     """At a constant rate the requests due in the stall wait for its rest, evenly from all of it down to nothing."""
     rate, seconds, stall_s, service_s = 40, 6, 2.0, 0.2
@@ -139,6 +143,7 @@ def test_a_stall_of_two_seconds_shows_in_an_open_loop_as_theory_says_and_not_in_
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_bounded_pool_does_not_hide_the_wait_for_a_connection(bench, photo):
     with stalling(1.0, 2.0, 0.02) as (url, record):
         run = bench("--rate", 20, "-i", 5, "--connections", 3, photo, url)

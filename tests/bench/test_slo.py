@@ -20,6 +20,8 @@ from visionserve.bench.searches.slo import Slo
 from visionserve.bench.searches.steps import Measure
 from visionserve.errors import UsageError
 
+pytestmark = pytest.mark.timing
+
 
 def answered_in(seconds: float):
     """However many requests there are at a time."""
@@ -130,6 +132,7 @@ def test_confidence_grows_with_requests_without_losing_its_footing():
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_rate_found_is_near_what_the_server_can_do():
     with serving(one_at_a_time(0.02)) as (url, _), session() as load:
         slo = Slo.parse("p99=100ms")
@@ -202,6 +205,7 @@ def test_failed_requests_are_over_the_limit():
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_one_hiccup_is_no_limit():
     def behave(exchange: Exchange) -> None:
         time.sleep(0.5 if exchange.number == 5 else 0)
@@ -217,6 +221,7 @@ def test_one_hiccup_is_no_limit():
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_client_is_named_when_it_is_the_limit():
     with serving(answered_in(0.05)) as (url, _), session() as load:
         slo = Slo.parse("p99=200ms")
@@ -231,6 +236,7 @@ def test_the_client_is_named_when_it_is_the_limit():
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_rate_that_does_not_hold_when_it_is_repeated_is_stepped_down_from():
     """The server does 50 requests/s until it has failed once, and 30 from then on."""
     state = {"interval_s": 1 / 50, "last": 0.0}

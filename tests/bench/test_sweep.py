@@ -14,6 +14,8 @@ from visionserve.bench.load.run import Watch
 from visionserve.bench.searches.sweep import Sweep
 from visionserve.errors import UsageError
 
+pytestmark = pytest.mark.timing
+
 
 def test_a_list_of_numbers_is_clients_and_rates_are_named():
     assert Sweep.parse("1,2, 16") == Sweep("clients", (1, 2, 16))
@@ -52,6 +54,7 @@ def test_what_is_no_sweep_is_refused_in_one_sentence(text: str):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_throughput_flattens_where_the_server_does():
     with serving(so_many_at_a_time(3, 0.1)) as (url, record), session() as load:
         sweep = Sweep.parse("1,3,6,9")
@@ -67,6 +70,7 @@ def test_throughput_flattens_where_the_server_does():
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_table_shows_each_step_the_best_one_and_the_knee():
     with serving(so_many_at_a_time(1, 0.05)) as (url, _), session() as load:
         sweep = Sweep.parse("rate=5,10,40")
@@ -80,6 +84,7 @@ def test_the_table_shows_each_step_the_best_one_and_the_knee():
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_knee_is_the_least_load_that_gives_all_the_throughput_there_is():
     with serving(so_many_at_a_time(2, 0.1)) as (url, _), session() as load:
         sweep = Sweep.parse("8,1,2")

@@ -5,6 +5,8 @@ import pytest
 from tests.bench.instant import instant_server
 from tests.bench.servers import Exchange, serving
 
+pytestmark = pytest.mark.timing
+
 
 def delay(seconds: float):
     def behave(exchange: Exchange) -> None:
@@ -83,6 +85,7 @@ def test_a_server_that_slows_down_is_unsteady(bench, photo):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_rate_above_what_the_server_can_do_is_seen_by_its_growing_latency(bench, photo):
     def one_at_a_time(exchange: Exchange) -> None:
         with exchange.record.turn:
@@ -112,6 +115,7 @@ def test_the_timeline_has_what_ended_in_each_second(bench, photo):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_client_that_is_the_limit_says_so(bench, photo):
     """More clients than one interpreter can keep busy, against a server in C that answers at once."""
     with instant_server() as url:
@@ -122,6 +126,7 @@ def test_a_client_that_is_the_limit_says_so(bench, photo):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_client_that_waits_for_its_server_is_not_the_limit(bench, photo):
     with serving(delay(0.2)) as (url, _):
         run = bench("-t", 2, "-s", 5, photo, url)

