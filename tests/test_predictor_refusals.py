@@ -36,6 +36,8 @@ def predictor(client):
         ("", "the body is empty: " + SEND),
         (b"hello", "the body is not an image: send JPEG, PNG, WebP, BMP or GIF"),
         (b'{"img": ', "the body is not valid JSON: Expecting value: line 1 column 9 (char 8)"),
+        (b'{"img": ' + b"[" * 100000, "the body is not valid JSON: it is nested too deeply"),
+        (b'{"url": "http://example.com/\\ud800"}', "url is not a URL"),
         ({}, 'the payload has no "img", "imgs" or "url": send one of them'),
         ({"image": "x"}, 'the payload has no "img", "imgs" or "url": send one of them'),
         ({"img": "x", "url": "x"}, "the payload has img and url: send one of them"),

@@ -267,7 +267,7 @@ def test_damaged_images_give_pixels_or_one_sentence(cat, kind):
         png_header(10, 10) + (bytes(4) + b"tEXt" + bytes(4)) * 200000,
         b"GIF89a" + struct.pack("<HHBBB", 10, 10, 0, 0, 0) + b"\x21\xfe\0" * 200000,
         b"GIF89a" + struct.pack("<HHBBB", 10, 10, 0, 0, 0) + b"\x21\xfe" + b"\1x" * 200000,
-        b"RIFF\xff\xff\xff\x7fWEBP" + b"junk\0\0\0\0" * 200000,
+        b"RIFF\xff\xff\xff\x7fWEBPVP8X\x0a\0\0\0" + bytes(10) + b"junk\0\0\0\0" * 200000,
     ],
     ids=["restart markers", "JPEG segments", "PNG chunks", "GIF extensions", "GIF blocks", "WebP chunks"],
 )

@@ -29,11 +29,32 @@ def test_an_allowed_prefix_is_fetched_though_private(server):
     assert server.seen == [("/images/a%20cat.jpg?size=1", f"127.0.0.1:{server.server_port}")]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "0.0.0.0", "[::ffff:127.0.0.1]", "LOCALHOST"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1", "localhost", "127.1", "0.0.0.0", "0", "[::ffff:127.0.0.1]", "LOCALHOST", "2130706433",
+        "0x7f000001", "0177.0.0.1", "0x7f.1", "[::1]", "[::]", "[0:0:0:0:0:ffff:7f00:1]", "[::127.0.0.1]",
+        "[64:ff9b::7f00:1]",
+    ],
+)  # fmt: skip
 def test_this_machine_is_refused_and_never_asked(server, host):
     url = f"http://{host}:{server.server_port}/images/cat.jpg"
     assert refusal(url) == "is not allowed: {} is not a public address".format(host.strip("[]").lower())
     assert server.seen == []
+
+
+@pytest.mark.parametrize(
+    "host", ["\uff11\uff12\uff17.0.0.1", "\u24db\u24de\u24d2alhost", "127\u30020\u30020\u30021", "127.0.0.1."]
+)
+def test_this_machine_in_other_letters_is_refused_and_never_asked(server, host):
+    sentence = refusal(f"http://{host}:{server.server_port}/images/cat.jpg")
+    assert sentence.startswith(("is not allowed: ", "is not a URL", "does not answer: there is no host "))
+    assert server.seen == []
+
+
+def test_nothing_in_a_url_ends_a_line_of_the_request(server):
+    Fetcher([server.url]).get(server.url + "/a\r\nX-Evil: 1\r\n\r\nb\tc d\0")
+    assert [path for path, _ in server.seen] == ["/aX-Evil:%201bc%20d%00"]
 
 
 def test_a_prefix_opens_nothing_beside_itself(server):
@@ -107,6 +128,7 @@ def test_one_private_address_among_public_ones_is_enough_to_refuse(monkeypatch):
         "10.0.0.1", "172.16.0.1", "192.168.1.1", "127.0.0.1", "0.0.0.0", "169.254.169.254", "100.100.100.200",
         "168.63.129.16", "224.0.0.1", "240.0.0.1", "255.255.255.255", "192.0.2.1", "::1", "::", "fe80::1", "fe80::1%1",
         "fc00::1", "fd00:ec2::254", "fec0::1", "ff02::1", "::ffff:10.0.0.1", "::7f00:1", "64:ff9b::a00:1",
+        "192.0.0.192", "::ffff:192.0.0.192", "64:ff9b:1::a00:1", "::a00:1", "2002:a9fe:a9fe::",
         "2002:a00:1::", "2001:db8::1", "2001:0:808:808::f5ff:fffe",
     ],
 )  # fmt: skip
@@ -130,6 +152,19 @@ def test_addresses_that_are_public(address):
         ("http://example.com:99999/", "is not a URL"),
         ("http://[::1/", "is not a URL"),
         ("http://" + "a" * 64 + ".com/", "is not a URL"),
+        ("http://example.com/" + "a" * 8192, "is not a URL: it has more than 8192 characters"),
+        ("http://example.com/\ud800", "is not a URL"),
+        ("http://exam ple.com/", "is not a URL"),
+        ('http://example".com/', "is not a URL"),
+        (
+            "http://example.com\\@127.0.0.1/",
+            "is not allowed: it must be http(s)://HOST[:PORT]/PATH, without a user name",
+        ),
+        (
+            "http://127.0.0.1%2f@example.com/",
+            "is not allowed: it must be http(s)://HOST[:PORT]/PATH, without a user name",
+        ),
+        ("gopher://example.com/", "is not allowed: only http:// and https:// URLs are fetched"),
         ("http://no-such-host.invalid/", "does not answer: there is no host no-such-host.invalid"),
     ],
 )
@@ -169,6 +204,25 @@ def test_a_server_that_says_nothing_is_given_up():
         for scheme in ("http", "https"):
             url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/"
             assert refusal(url, allow_urls=[url], timeout=0.3) == "does not answer within 0.3 s"
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("/nine", "does not answer: "),
+        ("/endless-header", "does not answer: "),
+        ("/many-headers", "does not answer: "),
+        ("/redirect/http://[", "leads to what is not a URL"),
+        ("/redirect/ftp://example.com/", "is not allowed: only http:// and https:// URLs are fetched"),
+        ("/redirect/http://me@localhost/", "is not allowed: it must be http(s)://"),
+    ],
+)
+def test_a_hostile_answer_is_said(server, path, sentence):
+    assert refusal(server.url + path, allow_urls=[server.url], timeout=5).startswith(sentence)
+
+
+def test_a_compressed_answer_is_not_unpacked(server):
+    assert len(Fetcher([server.url], max_bytes=100000).get(server.url + "/bomb")) < 20000
 
 
 def test_wrong_answers_are_said(server):

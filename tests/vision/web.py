@@ -1,6 +1,7 @@
 """Real web servers on this machine that answer well, badly, slowly and never."""
 
 import datetime
+import gzip
 import http.server
 import socket
 import threading
@@ -8,12 +9,18 @@ import threading
 import pytest
 
 IMAGE = bytes(range(256)) * 1000
+# Written as they are: an answer of HTTP 0.9, a header without an end, too many of them.
+RAW = {
+    "/nine": b"no status line\r\n" * 10,
+    "/endless-header": b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 100_000,
+    "/many-headers": b"HTTP/1.1 200 OK\r\n" + b"X-Many: x\r\n" * 1000,
+}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.seen.append((self.path, self.headers["Host"]))
-        name = self.path.split("?")[0]
+        name = self.path.split("?")[0].removeprefix("/images")
         if name.startswith("/redirect/"):
             self.answer(302, b"elsewhere", Location=self.path[len("/redirect/") :])
         elif name == "/loop":
@@ -27,12 +34,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif name == "/dripping-header":
             self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
             self.drip(b"x", 0.05)
+        elif name in RAW:
+            self.wfile.write(RAW[name])
+        elif name == "/bomb":
+            self.answer(200, gzip.compress(bytes(10_000_000)), **{"Content-Encoding": "gzip"})
         elif name == "/cut":
             self.answer(200, b"half", **{"Content-Length": "8"})
         elif name == "/missing":
             self.answer(404, b"no")
         else:
-            self.answer(200, IMAGE)
+            self.answer(200, self.server.image)
 
     def answer(self, status, body, **headers):
         self.send_response(status)
@@ -69,7 +80,7 @@ def serve(address="127.0.0.1", context=None):
             return  # clients that hang up or refuse the certificate are part of the tests
 
     server = Server((address, 0), Handler)
-    server.seen = []
+    server.seen, server.image = [], IMAGE
     server.stopping, server.hung_up = threading.Event(), threading.Event()
     if context is not None:
         server.socket = context.wrap_socket(server.socket, server_side=True)

@@ -9,6 +9,8 @@ from ovmsclient.tfs_compat.protos.tensorflow.core.framework.tensor_pb2 import Te
 from ovmsclient.tfs_compat.protos.tensorflow.core.framework.types_pb2 import DataType
 
 MAX_TENSOR_BYTES = 256 << 20
+# Of a tensor whose last value stands for all that follow.
+MAX_FILLED_BYTES = 64 << 20
 FLOAT_VAL = TensorProto.DESCRIPTOR.fields_by_name["float_val"].number
 # Numbers that the protocol keeps as other numbers.
 STORED_AS = {np.float16: np.uint16, np.complex64: np.float32, np.complex128: np.float64}
@@ -20,7 +22,8 @@ def data_type(dtype: np.dtype) -> int:
 
 
 def type_name(proto: TensorProto) -> str:
-    return DataType.Name(proto.dtype).removeprefix("DT_").lower()
+    known = proto.dtype in DataType.values()
+    return DataType.Name(proto.dtype).removeprefix("DT_").lower() if known else f"number {proto.dtype}"
 
 
 def write_request(array: np.ndarray, proto: TensorProto) -> None:
@@ -67,7 +70,6 @@ def array_of(proto: TensorProto) -> np.ndarray:
         raise ValueError(f"has the type {type_name(proto)}, which is not supported")
     dtype = np.dtype(object if proto.dtype == DataType.DT_STRING else TENSOR_TO_NP_MAP[proto.dtype])
     size = math.prod(shape)
-    # A tensor may name one value for a whole shape: without this a short message could ask for any memory.
     if size * dtype.itemsize > MAX_TENSOR_BYTES:
         raise ValueError(f"has the shape {shape}, more than {MAX_TENSOR_BYTES >> 20} MiB")
     # Every look at the field copies it.
@@ -80,6 +82,8 @@ def array_of(proto: TensorProto) -> np.ndarray:
     if len(values) > size:
         raise ValueError(f"has {len(values)} values, more than the shape {shape} holds")
     if len(values) < size:
+        if size * dtype.itemsize > MAX_FILLED_BYTES:
+            raise ValueError(f"has {len(values)} values for the shape {shape}: send all of them")
         last = values[-1] if len(values) else (b"" if dtype.kind == "O" else 0)
         values = np.concatenate([values, np.full(size - len(values), last, dtype)])
     return values.reshape(shape)

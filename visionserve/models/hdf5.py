@@ -49,6 +49,7 @@ def _network(file: IO[bytes], config: dict[str, Any] | None) -> Iterator[StoredN
         raise WeightsError("its HDF5 data is cut off or damaged") from error
     with opened:
         try:
+            _refuse_other_files(opened)
             if "layers" in opened:
                 layers = _keras3_layers(opened["layers"])
             else:
@@ -58,6 +59,26 @@ def _network(file: IO[bytes], config: dict[str, Any] | None) -> Iterator[StoredN
         except (KeyError, RuntimeError, AttributeError, ValueError) as error:
             raise WeightsError(f"it does not hold a Keras model's weights: {error}") from error
         yield StoredNetwork(layers, config)
+
+
+def _refuse_other_files(opened: Any) -> None:
+    """HDF5 can take a group or the numbers of a dataset from any other file of the machine; weights have no need to."""
+    import h5py
+
+    seen: set[int] = set()
+    groups = [opened]
+    while groups:
+        group = groups.pop()
+        for name in group:
+            if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
+                raise WeightsError(f"its {group.name}/{name} is a link to another file, which weights must not have")
+            item = group[name]
+            address = h5py.h5o.get_info(item.id).addr
+            if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+                raise WeightsError(f"its {item.name} lies in another file, which weights must not")
+            if isinstance(item, h5py.Group) and address not in seen:
+                seen.add(address)
+                groups.append(item)
 
 
 def _keras3_layers(group: Any) -> dict[str, list[Any]]:

@@ -20,6 +20,8 @@ PLAIN_NAME = re.compile(r"\w[\w.-]*")
 PLAIN = {"float32": np.dtype("<f4"), "int32": np.dtype("<i4")}
 # What tensorflowjs_converter --quantize_float16 writes: the numbers themselves, in half precision.
 HALF = np.dtype("<f2")
+# Far above any shard: a small archive can hold a file that would fill the memory.
+LARGEST_MEMBER_BYTES = 1 << 28
 
 ReadFile = Callable[[str], bytes]
 
@@ -78,13 +80,21 @@ def npm_tfjs_model(tarball: Path, folder: str, name: str = "model.json", prefix:
     try:
         with tarfile.open(tarball, "r:gz") as archive:
             files = {
-                member.name.removeprefix(start): stream.read()
+                member.name.removeprefix(start): _read(archive, member)
                 for member in archive
-                if member.name.startswith(start + prefix) and (stream := archive.extractfile(member))
+                if member.name.startswith(start + prefix) and member.isreg()
             }
         return _model(files[name], files.__getitem__)
     except (tarfile.TarError, EOFError, KeyError) as error:
         raise WeightsError(f"{tarball.name} does not hold {folder}: {error}") from error
+
+
+def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if member.size > LARGEST_MEMBER_BYTES:
+        raise WeightsError(f"its {member.name} has more than {LARGEST_MEMBER_BYTES} bytes")
+    stream = archive.extractfile(member)
+    assert stream is not None
+    return stream.read()
 
 
 def tfjs_network(path: Path) -> tuple[StoredNetwork, str]:

@@ -1,6 +1,7 @@
 """Which URLs may be fetched for a stranger: those whose every address is public, and those the operator names."""
 
 import ipaddress
+import re
 import socket
 from typing import List, NamedTuple, Optional, Sequence, Union
 from urllib.parse import quote, unquote, urlsplit
@@ -9,6 +10,10 @@ from visionserve.vision.errors import UrlError
 
 # Public by number, yet it answers only inside Azure, with the machine's secrets.
 _METADATA = ("168.63.129.16",)
+# IETF's protocol assignments: older Pythons take most of it for public, and Oracle's cloud has its metadata there.
+_ASSIGNMENTS = ipaddress.ip_network("192.0.0.0/24")
+MAX_LENGTH = 8192
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+(%[a-z0-9._-]+)?")
 
 
 class Target(NamedTuple):
@@ -48,22 +53,21 @@ class UrlPolicy:
 
 def parse(url: str) -> Target:
     """UrlError for what is not an http or https URL."""
+    if len(url) > MAX_LENGTH:
+        raise UrlError("is not a URL: it has more than {} characters".format(MAX_LENGTH))
     try:
         parts = urlsplit(url.strip())
-        host, port = (parts.hostname or "").encode("idna").decode("ascii"), parts.port
+        host, port = (parts.hostname or "").encode("idna").decode("ascii").lower(), parts.port
+        path = quote((parts.path or "/") + ("?" + parts.query if parts.query else ""), safe="!#$%&'()*+,/:;=?@[]~")
     except ValueError:
         raise UrlError("is not a URL") from None
     if parts.scheme not in ("http", "https"):
         raise UrlError("is not allowed: only http:// and https:// URLs are fetched")
     if not host or parts.username is not None:
         raise UrlError("is not allowed: it must be http(s)://HOST[:PORT]/PATH, without a user name")
-    path = (parts.path or "/") + ("?" + parts.query if parts.query else "")
-    return Target(
-        parts.scheme,
-        host.lower(),
-        port or {"http": 80, "https": 443}[parts.scheme],
-        quote(path, safe="!#$%&'()*+,/:;=?@[]~"),
-    )
+    if not _HOST.fullmatch(host):
+        raise UrlError("is not a URL")
+    return Target(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], path)
 
 
 def is_public(address: str) -> bool:
@@ -75,6 +79,8 @@ def is_public(address: str) -> bool:
             return is_public(str(inner))
         if ip not in ipaddress.ip_network("2000::/3"):
             return False
+    elif ip in _ASSIGNMENTS:
+        return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved and str(ip) not in _METADATA
 
 

@@ -10,8 +10,17 @@ import numpy as np
 from visionserve.vision import jpeg
 from visionserve.vision.errors import ImageError
 from visionserve.vision.header import Header, read_header
+from visionserve.vision.png_header import without_texts
 
 MAX_PIXELS = 50000000
+# A pixel of 16 bits and four channels takes nearly three times the memory of other ones, which are decoded to 8 bits.
+DEEP = 3
+# A large image is decoded only if its file holds something of it: photographs have 2 to 10 pixels in a byte, scanned
+# text and screenshots up to 200, while 50 megapixels of nothing at all take 2 kB.
+LARGE = 16000000
+MOST_PIXELS_PER_BYTE = 256
+# Bytes of compressed texts in a PNG that libpng may inflate, a thousandfold at worst.
+MAX_TEXTS = 1 << 14
 # More threads than cores would only take turns, each with a decoded picture in memory.
 DECODERS = threading.BoundedSemaphore(
     len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -21,9 +30,21 @@ DECODERS = threading.BoundedSemaphore(
 def checked_header(data: bytes, max_pixels: int) -> Header:
     """ImageError, a predicate: not an image, cut off, or more than `max_pixels`."""
     header = read_header(data)
-    if header.width * header.height > max_pixels:
+    pixels = header.width * header.height
+    if header.depth == 16 and header.alpha and pixels <= max_pixels < pixels * DEEP:
+        raise ImageError(
+            "has {0.width}x{0.height} pixels of 16 bits with transparency, which count {1}fold, more than "
+            "max_pixels={2}: send 8 bits or a smaller image".format(header, DEEP, max_pixels)
+        )
+    if pixels > max_pixels:
         raise ImageError(
             "has {0.width}x{0.height} pixels, more than max_pixels={1}: send a smaller image".format(header, max_pixels)
+        )
+    if pixels > LARGE and len(data) * MOST_PIXELS_PER_BYTE < pixels:
+        raise ImageError(
+            "has {0.width}x{0.height} pixels in {1} bytes, too few for a picture: send a smaller image".format(
+                header, len(data)
+            )
         )
     if not header.complete:
         raise ImageError("is not a complete image: its {} data are cut off".format(header.format))
@@ -82,6 +103,8 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _decode(data: bytes, header: Header) -> Optional[np.ndarray]:
+    if header.texts > MAX_TEXTS:
+        data = without_texts(data)
     flags = cv2.IMREAD_UNCHANGED if header.alpha else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)

@@ -13,6 +13,7 @@ from visionserve.vision.errors import UrlError
 
 MAX_BYTES = 20000000
 MAX_REDIRECTS = 5
+MAX_REASON = 100
 
 
 class Fetcher:
@@ -47,7 +48,10 @@ class Fetcher:
                 raise UrlError("does not answer: {}".format(reason)) from error
             if location is None:
                 return body
-            url = urljoin(url, location)
+            try:
+                url = urljoin(url, location)
+            except ValueError:
+                raise UrlError("leads to what is not a URL") from None
         raise UrlError("leads through more than {} redirects".format(MAX_REDIRECTS))
 
     def _exchange(self, target: Target, addresses: List[str], deadline: float) -> Tuple[Optional[str], bytes]:
@@ -77,7 +81,7 @@ class Fetcher:
                 if response.status in (301, 302, 303, 307, 308) and location:
                     return location, b""
                 if response.status != 200:
-                    raise UrlError("answers {} {}".format(response.status, response.reason).rstrip())
+                    raise UrlError("answers {} {}".format(response.status, response.reason[:MAX_REASON]).rstrip())
                 return None, self._body(response, deadline)
         finally:
             watchdog.cancel()

@@ -108,6 +108,8 @@ def _json(text: Union[bytes, str]) -> Any:
         return json.loads(text if isinstance(text, str) else text.decode("utf-8"))
     except ValueError as error:
         raise PayloadError("the body is not valid JSON: {}".format(error)) from error
+    except RecursionError:
+        raise PayloadError("the body is not valid JSON: it is nested too deeply") from None
 
 
 def _check_count(name: str, images: Sequence[Any], max_images: int) -> None:

@@ -63,9 +63,11 @@ def read_event(headers: Mapping[str, str], body: bytes) -> Event:
 
 def _of(event: BaseCloudEvent) -> Event:
     data = event.get_data()
-    event.get_id().encode()  # JSON may hold characters that the answer's id could not
-    return Event(orjson.loads(data) if isinstance(data, str | bytes) else data, event.get_id())
+    # JSON may hold characters that no answer could repeat: the SDK reads them, orjson does not write them.
+    event.get_id().encode()
+    return Event(orjson.loads(data if isinstance(data, str | bytes) else orjson.dumps(data)), event.get_id())
 
 
 def _sentence(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    sentence = str(error).encode(errors="backslashreplace").decode()
+    return " ".join(sentence.split()).rstrip(".") or type(error).__name__

@@ -56,10 +56,10 @@ class Classifier:
             header = read_header(image)
         except ImageError as error:
             raise HTTPException(415, f"{FIELD} {error}.") from error
-        if not header.complete:
-            raise HTTPException(400, f"{FIELD} is not a complete image: its {header.format} data are cut off.")
         if header.width * header.height > self._max_pixels:
             size = f"{header.width}x{header.height}"
             sentence = f"{FIELD} has {size} pixels, more than max_pixels={self._max_pixels}: send a smaller image."
             raise HTTPException(400, sentence)
+        if not header.complete:
+            raise HTTPException(400, f"{FIELD} is not a complete image: its {header.format} data are cut off.")
         return header
