@@ -130,7 +130,8 @@ class PoissonRate:
 
     def schedule(self, worker: int, workers: int) -> Schedule:
         def dues() -> Iterator[float]:
-            generator = random.Random(f"{self.seed} {worker}")
+            # Arrivals need no secrecy, but must be the same again for the same seed.
+            generator = random.Random(f"{self.seed} {worker}")  # nosec B311
             due = 0.0
             while True:
                 due += generator.expovariate(self.rate / workers)

@@ -123,7 +123,8 @@ def _container(spec: ApiSpec, options: ExportOptions) -> dict[str, Any]:
             "timeoutSeconds": 5,
         },
         "securityContext": {**SECURITY, "readOnlyRootFilesystem": True},
-        "volumeMounts": [PROJECT_MOUNT, {"name": "tmp", "mountPath": "/tmp"}],
+        # The container's own /tmp, as an empty volume of the pod.
+        "volumeMounts": [PROJECT_MOUNT, {"name": "tmp", "mountPath": "/tmp"}],  # nosec B108
     }
 
 
