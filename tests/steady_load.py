@@ -25,10 +25,17 @@ class Answer:
 class Load:
     """Clients that each post one picture after another and keep every answer."""
 
-    def __init__(self, url: str, body: dict[str, Any], clients: int, headers: dict[str, str] | None = None) -> None:
-        """Each request also has an `x-request` header of its own."""
+    def __init__(
+        self,
+        url: str,
+        body: dict[str, Any],
+        clients: int,
+        headers: dict[str, str] | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> None:
+        """Each request also has an `x-request` header of its own. `timeout`: seconds without a byte."""
         self.answers: list[Answer] = []
-        self._url, self._body, self._headers = url, body, headers or {}
+        self._url, self._body, self._headers, self._timeout = url, body, headers or {}, timeout
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
 
@@ -56,7 +63,7 @@ class Load:
                 request, sent = uuid.uuid4().hex, time.monotonic()
                 headers = {**self._headers, "x-request": request}
                 try:
-                    answer = session.post(self._url, json=self._body, headers=headers, timeout=TIMEOUT_SECONDS)
+                    answer = session.post(self._url, json=self._body, headers=headers, timeout=self._timeout)
                     status, body = answer.status_code, answer.text
                 except requests.RequestException as error:
                     status, body = None, repr(error)

@@ -1,26 +1,40 @@
 import asyncio
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from visionserve.errors import DeploymentError
 from visionserve.lifeline import LIFELINE_FD
 
 _LINE = 1 << 20
+# Seconds for the last lines of a child that has ended.
+_LAST_LINES = 1.0
 
 
 class Child:
     """A process of a replica at the other end of a lifeline: started, watched, its output logged line by line."""
 
-    def __init__(self, process: asyncio.subprocess.Process, lifeline: socket.socket, name: str) -> None:
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        lifeline: socket.socket,
+        output: asyncio.StreamReader,
+        pipe: asyncio.BaseTransport,
+        name: str,
+        log: Callable[[str], None],
+    ) -> None:
         self.name = name
         self.pid = process.pid
         self._process = process
         self._lifeline = lifeline
-        self._output: asyncio.Task | None = None
+        self._pipe = pipe
+        self._copying = asyncio.create_task(self._copy_output(output, log))
+        self._ended = False
 
     @classmethod
     async def start(
@@ -32,26 +46,35 @@ class Child:
         environment: Mapping[str, str] | None = None,
         descriptors: Sequence[int] = (),
     ) -> "Child":
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        with theirs:
+        with ExitStack() as ours, ExitStack() as theirs:
+            lifeline, their_lifeline = socket.socketpair()
+            ours.enter_context(lifeline)
+            theirs.enter_context(their_lifeline)
+            lifeline.setblocking(False)
+            read, write = os.pipe()
+            pipe = ours.enter_context(open(read, "rb", buffering=0))
+            their_pipe = theirs.enter_context(open(write, "wb", buffering=0))
+            output = asyncio.StreamReader(limit=_LINE)
+            transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(output), pipe
+            )
+            ours.callback(transport.close)
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 module,
                 *arguments,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
+                # Not asyncio's own pipe: it waits for all who hold the other end before it says that the child ended.
+                stdout=their_pipe,
                 stderr=asyncio.subprocess.STDOUT,
-                env={**os.environ, **(environment or {}), LIFELINE_FD: str(theirs.fileno())},
-                pass_fds=(theirs.fileno(), *descriptors),
+                env={**os.environ, **(environment or {}), LIFELINE_FD: str(their_lifeline.fileno())},
+                pass_fds=(their_lifeline.fileno(), *descriptors),
                 # Its own group: a Ctrl-C on the terminal is for the supervisor, which drains first.
                 start_new_session=True,
-                limit=_LINE,
             )
-        child = cls(process, ours, name)
-        child._output = asyncio.create_task(child._copy_output(log))
-        return child
+            ours.pop_all()
+        return cls(process, lifeline, output, transport, name, log)
 
     async def wait_ready(self, timeout: float) -> None:
         """Raises DeploymentError, with the child's own sentence if it gave one, when it fails or takes too long."""
@@ -69,9 +92,16 @@ class Child:
         await asyncio.get_running_loop().sock_sendall(self._lifeline, b"go\n")
 
     async def wait(self) -> int:
+        """Its exit code, when it has ended and all that it had started in its group is killed."""
         code = await self._process.wait()
-        if self._output is not None:
-            await self._output
+        if not self._ended:
+            self._ended = True
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+        # Something that left the group may still hold the pipe.
+        await asyncio.wait({self._copying}, timeout=_LAST_LINES)
+        self._copying.cancel()
+        self._pipe.close()
         self._lifeline.close()
         return code
 
@@ -86,8 +116,13 @@ class Child:
         try:
             await asyncio.wait_for(self._process.wait(), grace)
         except asyncio.TimeoutError:
-            self._process.kill()
+            self.kill()
         await self.wait()
+
+    def kill(self) -> None:
+        """SIGKILL, which ends a process that is stopped too."""
+        if self._process.returncode is None:
+            self._process.kill()
 
     def _terminate(self) -> None:
         if self._process.returncode is None:
@@ -106,11 +141,10 @@ class Child:
             received += data
         return json.loads(received)
 
-    async def _copy_output(self, log: Callable[[str], None]) -> None:
-        assert self._process.stdout is not None
+    async def _copy_output(self, output: asyncio.StreamReader, log: Callable[[str], None]) -> None:
         while True:
             try:
-                line = await self._process.stdout.readline()
+                line = await output.readline()
             except ValueError:
                 log(f"{self.name}: (a line of more than {_LINE} bytes was left out)")
                 continue

@@ -3,6 +3,7 @@ from typing import Any
 import click
 
 from visionserve.errors import VisionserveError
+from visionserve.redaction import redacted
 
 
 class SentenceGroup(click.Group):
@@ -15,7 +16,7 @@ class SentenceGroup(click.Group):
         try:
             return super().invoke(ctx)
         except VisionserveError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {redacted(str(error))}", err=True)
             raise click.exceptions.Exit(error.exit_code) from error
         except KeyboardInterrupt:
             raise click.exceptions.Exit(130) from None

@@ -47,7 +47,7 @@ class InferenceError(VisionserveError):
 
 
 class OverloadedError(VisionserveError):
-    """More requests in flight than max_replica_concurrency."""
+    """More requests than can be answered soon, or than max_replica_concurrency."""
 
     status = 503
 

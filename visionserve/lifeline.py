@@ -1,12 +1,17 @@
 """The line between a supervisor and a process that it started, from the process's side."""
 
+import ctypes
 import json
 import os
+import signal
 import socket
+import sys
 import threading
 from typing import Any
 
 LIFELINE_FD = "VISIONSERVE_LIFELINE_FD"
+# prctl(2)
+_PR_SET_PDEATHSIG = 1
 
 
 class Lifeline:
@@ -29,7 +34,15 @@ class Lifeline:
     def from_environment(cls) -> "Lifeline":
         """The line given by the supervisor; without one (started by hand) every call here is a no-op."""
         descriptor = os.environ.pop(LIFELINE_FD, None)
-        return cls(socket.socket(fileno=int(descriptor)) if descriptor else None)
+        if descriptor is None:
+            return cls(None)
+        connection = socket.socket(fileno=int(descriptor))
+        # What a predictor forks would otherwise hold the line, and this process would look alive after its end.
+        os.register_at_fork(after_in_child=connection.close)
+        if sys.platform == "linux":
+            # A process that is stopped, or whose threads all wait for one, would not see the end of the file.
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        return cls(connection)
 
     def ready(self) -> None:
         self._send({"event": "ready"})

@@ -30,19 +30,6 @@ def test_a_killed_worker_is_started_again(machine: Machine, tmp_path):
     assert "ended with code -9" in api.log()
 
 
-def test_a_killed_supervisor_takes_its_processes_along_and_deploy_starts_afresh(machine: Machine, tmp_path):
-    spec = write_project(tmp_path / "project", ECHO)
-    port = free_port()
-    api = machine.deploy(spec, "--port", port)
-    worker = psutil.Process(api.row()["processes"]["worker 0"])
-    worker.parent().kill()
-    worker.wait(10)
-    assert "dead" in api.row()["status"]
-    again = machine.deploy(spec, "--port", port)
-    assert again.endpoint == f"http://127.0.0.1:{port}"
-    assert post(again.endpoint, json={}).status_code == 200
-
-
 def test_requests_in_flight_on_a_killed_model_server_wait_for_the_next_and_are_answered(
     machine: Machine, model, tmp_path
 ):

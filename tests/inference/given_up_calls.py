@@ -62,7 +62,7 @@ async def main(folder: Path):
     engine = SteppedEngine()
     served_model.load_engine = lambda *arguments: engine
     repository = Repository([ModelSettings(name="fake", path=folder, max_batch_size=1)])
-    engine.step()  # for the warm-up
+    engine.step(2)  # for the warm-up
     repository.load()
     engine.batches.clear()
     service = CountedService(repository)

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Callable
@@ -18,8 +19,12 @@ class Acceptor:
     one process. This takes one and leaves the next to the others for PAUSE. To uvicorn it is an asyncio.Server.
     """
 
-    def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(
+        self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], make_room: Callable[[], None]
+    ) -> None:
+        """`make_room` is called when all file descriptors are in use; it may close connections."""
         self._listener = listener
+        self._make_room = make_room
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
@@ -45,6 +50,8 @@ class Acceptor:
             return  # another process was quicker, or the client is gone again
         except OSError as error:
             log.warning("a connection could not be taken: %s", error)
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._make_room()
             self._rest(SETBACK)
             return
         self._rest(PAUSE)

@@ -18,6 +18,11 @@ from visionserve.errors import DeploymentError, UsageError
 
 WATCH_SECONDS = 2.0
 ENVIRONMENTS = click.Choice(["local", "ray"])
+api_key_file = click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path),
+    help="A file of API keys, one a line; without it, the key in CORTEX_API_KEY if that is set.",
+)
 where = click.option("--env", "environment", type=ENVIRONMENTS, help="Only on this machine, or only on Ray.")
 
 
@@ -44,6 +49,15 @@ def main() -> None:
     metavar="HOST:PORT[/MODEL]",
     help="Ask a TensorFlow Serving elsewhere over gRPC; MODEL is its name there, else the folder's in model_path.",
 )
+@api_key_file
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Lines for people, or one JSON object a line for a log shipper.",
+)
+@click.option("--access-log/--no-access-log", default=True, show_default=True, help="A line for each request.")
 @click.option("--force", is_flag=True, help="Roll the API even where nothing has changed.")
 @click.option("--foreground", is_flag=True, help="Stay, show the logs, and delete the API on Ctrl-C.")
 def deploy(
@@ -54,6 +68,9 @@ def deploy(
     host: str | None,
     compute: str | None,
     tensorflow_serving: str | None,
+    api_key_file: Path | None,
+    log_format: str,
+    access_log: bool,
     force: bool,
     foreground: bool,
 ) -> None:
@@ -61,6 +78,7 @@ def deploy(
 
     Example: cortex deploy cortex_cpu.yaml
     """
+    from visionserve.cortex.api_key import digests, read_keys
     from visionserve.cortex.environments import deployer
     from visionserve.cortex.spec.file import load_specs
 
@@ -79,6 +97,9 @@ def deploy(
         force=force,
         on_cpu=compute == "cpu",
         tensorflow_serving=tensorflow_serving,
+        api_keys=tuple(digests(read_keys(api_key_file))),
+        log_format=log_format,
+        access_log=access_log,
     )
     for spec in specs:
         started = time.monotonic()
@@ -108,25 +129,30 @@ def get(name: str | None, output: str, watch: bool, environment: str | None) -> 
 
     Example: cortex get image-classifier-resnet50
     """
-    from visionserve.cortex.environments import overview
-    from visionserve.cortex.overview import print_table
+    from visionserve.cortex.api_key import VARIABLE
+    from visionserve.cortex.environments import needs_key, overview
+    from visionserve.cortex.overview import Row, table
+    from visionserve.cortex.watch import watch as watched
 
-    def show() -> None:
-        rows = overview(name, environment)
+    def show(rows: list[Row]) -> None:
         if output == "json":
-            click.echo(json.dumps([row.model_dump(mode="json") for row in rows], indent=2))
+            # A line each time: what reads them need not guess where the next begins.
+            click.echo(json.dumps([row.model_dump(mode="json") for row in rows], indent=None if watch else 2))
             return
-        print_table(rows)
-        if name is not None:
-            click.echo(f'\ncurl {rows[0].endpoint} -H "Content-Type: application/json" -d @sample.json')
-
-    show()
-    while watch:
-        time.sleep(WATCH_SECONDS)
-        if output == "table":
+        text = table(rows, watch)
+        if watch:
             click.clear()
             click.echo(f"{datetime.now(timezone.utc):%H:%M:%S} UTC")
-        show()
+        click.echo(text, nl=False)
+        if name is not None:
+            key = f' -H "Authorization: Bearer ${VARIABLE}"' if needs_key(name, environment) else ""
+            click.echo(f'\ncurl {rows[0].endpoint}{key} -H "Content-Type: application/json" -d @sample.json')
+
+    if not watch:
+        show(overview(name, environment))
+        return
+    for rows in watched(lambda: overview(name, environment), WATCH_SECONDS):
+        show(rows)
 
 
 @main.command()
@@ -162,23 +188,26 @@ def delete(name: str, environment: str | None) -> None:
 @click.argument("name")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--scores", is_flag=True, help="With the probability of each label.")
+@api_key_file
 @where
-def predict(name: str, file: Path, scores: bool, environment: str | None) -> None:
+def predict(name: str, file: Path, scores: bool, api_key_file: Path | None, environment: str | None) -> None:
     """Post FILE, JSON or an image, to a running API and print the answer.
 
     Example: cortex predict image-classifier-resnet50 sample.json
     """
     import requests
 
+    from visionserve.cortex.api_key import authorization, read_keys
     from visionserve.cortex.environments import endpoint_of
 
+    key = authorization(read_keys(api_key_file))
     endpoint = endpoint_of(name, environment)
     try:
         answer = requests.post(
             endpoint,
             data=file.read_bytes(),
             params={"scores": "true"} if scores else None,
-            headers={"content-type": content_type(file)},
+            headers={"content-type": content_type(file), **key},
             timeout=120,
         )
     except requests.RequestException as error:
@@ -246,6 +275,9 @@ def _stay(names: list[str], environment: str) -> None:
         for line in log_lines(names[0], environment, follow=True):
             click.echo(line, nl=False)
     except KeyboardInterrupt:
+        # Another one must not end this process before what it has started; that takes no longer than its grace.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
         for name in names:
             # One that another command has deleted must not keep the others running.
             try:

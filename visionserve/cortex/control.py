@@ -10,10 +10,13 @@ from typing import Any
 from visionserve.errors import DeploymentError
 
 Handler = Callable[[str], Awaitable[dict[str, Any]]]
+SOCKET = "control.sock"
 _ONE_LINE = 65536
 
 
-async def listen(path: Path, handler: Handler, listener: Callable[[], socket.socket]) -> asyncio.AbstractServer:
+async def listen(
+    path: Path, handler: Handler, listener: Callable[[], socket.socket], log: Callable[[str], None]
+) -> asyncio.AbstractServer:
     """Serves `handler(command)`; the command "listener" is answered with a descriptor of the API's listening socket."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -26,7 +29,7 @@ async def listen(path: Path, handler: Handler, listener: Callable[[], socket.soc
                 writer.write(json.dumps(await handler(command)).encode() + b"\n")
                 await writer.drain()
         except (OSError, ValueError, KeyError) as error:
-            print(f"control: a caller could not be answered: {error!r}", flush=True)
+            log(f"supervisor: a caller could not be answered: {error!r}")
         finally:
             writer.close()
 

@@ -1,9 +1,11 @@
 import time
+from contextlib import suppress
 
 import psutil
 
 from visionserve.cortex import control
 from visionserve.cortex.host import FAREWELL, GRACE
+from visionserve.cortex.processes import kill
 from visionserve.cortex.store import Deployment, Store
 from visionserve.errors import DeploymentError
 
@@ -13,21 +15,31 @@ def delete(name: str, store: Store) -> None:
     if name not in store.names():
         store.get(name)
     with store.lock(name):
-        try:
-            deployment = store.get(name)
-        except DeploymentError:
-            # Its record cannot be read, so nothing more is known of it.
-            store.forget(name)
-            return
-        if deployment.is_running():
+        deployment = None
+        # A record that cannot be read says nothing more of it.
+        with suppress(DeploymentError):
+            deployment = store.find(name)
+        if deployment is not None and deployment.is_running():
             try:
-                control.ask(deployment.control, "stop")
+                control.ask(deployment.control, "stop", timeout=5)
                 _wait_until_ended(deployment, 2 * GRACE + FAREWELL + 5)
             except DeploymentError:
-                psutil.Process(deployment.pid).kill()
-                _wait_until_ended(deployment, 10)
-        store.clear_run(deployment)
+                with suppress(psutil.NoSuchProcess):
+                    kill([psutil.Process(deployment.pid)])
+        end_strays(name, store, None)
+        store.clean_up(name)
         store.forget(name)
+
+
+def end_strays(name: str, store: Store, known: Deployment | None) -> None:
+    """Ends the runs of an API, other than the one that is known, which no record tells of; they drain first."""
+    strays = store.strays(name, known)
+    supervisors = [run.supervisor for run in strays if run.supervisor]
+    for supervisor in supervisors:
+        with suppress(psutil.NoSuchProcess):
+            supervisor.terminate()
+    _, left = psutil.wait_procs(supervisors, 2 * GRACE + FAREWELL + 5)
+    kill(left)
 
 
 def _wait_until_ended(deployment: Deployment, seconds: float) -> None:

@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import secrets
 import signal
 import subprocess
@@ -8,27 +9,35 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from visionserve.cortex.api_key import VARIABLE, is_loopback
+from visionserve.cortex.delete import end_strays
 from visionserve.cortex.devices import check_devices
 from visionserve.cortex.digest import digest_of
+from visionserve.cortex.disk import explained, open_private
 from visionserve.cortex.local_models import local_models
 from visionserve.cortex.local_support import local_notes
+from visionserve.cortex.log_format import LogFormat
+from visionserve.cortex.processes import marks
 from visionserve.cortex.remote_models import RemoteModels, remote_models
 from visionserve.cortex.settings import RunSettings
 from visionserve.cortex.spec.api import ApiSpec
-from visionserve.cortex.store import Deployment, Store
+from visionserve.cortex.store import RUN_PREFIX, Deployment, Store
 from visionserve.errors import DeploymentError, UsageError
 from visionserve.inference.served_model import ModelSettings
 
 START_TIMEOUT = 300.0
 # The address of a Unix socket holds 108 bytes.
 LONGEST_FOLDER = 80
+# What the processes of an API open themselves, and connections enough to be of use.
+FEWEST_OPEN_FILES = 64
 
 
 @dataclass(frozen=True)
 class DeployOptions:
     """What the command line adds to a spec. `port`: None takes the spec's; `on_cpu`: --compute cpu.
 
-    `tensorflow_serving`: HOST:PORT[/MODEL] of a server elsewhere, which then runs the models.
+    `tensorflow_serving`: HOST:PORT[/MODEL] of a server elsewhere, which then runs the models; `api_keys`: the
+    digests of the keys, one of which a request needs, none for an open API.
     """
 
     engine: str = "auto"
@@ -37,6 +46,9 @@ class DeployOptions:
     force: bool = False
     on_cpu: bool = False
     tensorflow_serving: str | None = None
+    api_keys: tuple[str, ...] = ()
+    log_format: LogFormat = "text"
+    access_log: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,21 +65,31 @@ def deploy(spec: ApiSpec, options: DeployOptions, store: Store) -> Outcome:
 
     Raises DeploymentError, ModelError or MissingError with the reason.
     """
+    _check_open_files()
     models, remote, notes = _models(spec, options)
-    notes = [*local_notes(spec), *notes]
+    notes = [*local_notes(spec), *notes, *_open_notes(spec, options)]
     with store.lock(spec.name):
-        previous = store.find(spec.name)
+        previous, lost = _previous(spec.name, store)
+        notes += lost
+        if previous is not None and previous.has_keys and not options.api_keys:
+            raise UsageError(
+                f"{spec.name} is deployed with API keys: name their file with --api-key-file or set {VARIABLE}; to "
+                f"open it to all, run cortex delete {spec.name} first."
+            )
         if previous is not None and not previous.is_running():
-            store.clear_run(previous)
             previous = None
+        end_strays(spec.name, store, previous)
+        store.clean_up(spec.name)
         port = options.port or spec.networking.local_port
         if previous is not None and options.port is None and "networking.local_port" not in spec.explicit:
             port = previous.port
-        digest = digest_of(spec, models, options.on_cpu, remote)
+        served = (options.api_keys, options.log_format, options.access_log)
+        digest = digest_of(spec, models, options.on_cpu, remote, served)
         same_place = previous is not None and (previous.host, previous.port) == (options.host, port)
         if previous is not None and previous.digest == digest and same_place and not options.force:
             return Outcome(previous, "unchanged", notes)
-        folder = _run_folder(store.folder(spec.name))
+        with explained(store.folder(spec.name)):
+            folder = _run_folder(store.folder(spec.name))
         run = RunSettings(
             id=secrets.token_hex(8),
             spec=spec,
@@ -78,14 +100,40 @@ def deploy(spec: ApiSpec, options: DeployOptions, store: Store) -> Outcome:
             host=options.host,
             port=port,
             start_timeout=START_TIMEOUT,
+            api_keys=list(options.api_keys),
+            log_format=options.log_format,
+            access_log=options.access_log,
             folder=folder,
             state=store.folder(spec.name),
+            umask=_umask(),
         )
-        _start(run)
+        try:
+            with explained(folder):
+                _start(run)
+        except BaseException:
+            store.clean_up(spec.name)
+            raise
         deployment = store.get(spec.name)
         if deployment.port != port:
             notes.append(f"Port {port} is in use: serving on the next free one, {deployment.port}.")
         return Outcome(deployment, "updated" if previous else "created", notes)
+
+
+def _previous(name: str, store: Store) -> tuple[Deployment | None, list[str]]:
+    """What is on record, and a note where that said nothing and has been removed. Raises DeploymentError."""
+    try:
+        return store.find(name), []
+    except DeploymentError:
+        file = store.discard_nonsense(name)
+        if file is None:
+            raise
+        return None, [f"The state file {file} was no record of an API: what it said is not known any more."]
+
+
+def _open_notes(spec: ApiSpec, options: DeployOptions) -> list[str]:
+    if options.api_keys or is_loopback(options.host):
+        return []
+    return [f"Whoever reaches {options.host} can ask {spec.name}: --api-key-file keeps strangers out."]
 
 
 def _models(spec: ApiSpec, options: DeployOptions) -> tuple[list[ModelSettings], RemoteModels | None, list[str]]:
@@ -100,16 +148,20 @@ def _models(spec: ApiSpec, options: DeployOptions) -> tuple[list[ModelSettings],
 
 
 def _start(run: RunSettings) -> None:
-    run.file.touch(mode=0o600)
-    run.file.write_text(run.model_dump_json())
+    with open(open_private(run.file, os.O_WRONLY), "w") as file:
+        file.write(run.model_dump_json())
+    log_descriptor = open_private(run.log, os.O_WRONLY | os.O_APPEND)
     read, write = os.pipe()
-    with open(run.log, "ab") as log:
+    mine = marks(run.state, run.folder)
+    with open(log_descriptor, "ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "visionserve.cortex.supervisor", str(run.file), "--report", str(write)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             pass_fds=(write,),
+            # The key is for clients: no process of the API needs it, only its digest.
+            env={**{name: value for name, value in os.environ.items() if name != VARIABLE}, **mine},
             start_new_session=True,
         )
     os.close(write)
@@ -130,6 +182,21 @@ def _start(run: RunSettings) -> None:
         )
 
 
+def _check_open_files() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < FEWEST_OPEN_FILES:
+        raise DeploymentError(
+            f"A process of this user may open {hard} files, and one of an API needs {FEWEST_OPEN_FILES} and one for "
+            "each connection: raise the limit (ulimit -Hn)."
+        )
+
+
+def _umask() -> int:
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
 def _run_folder(state: Path) -> Path:
     parent = state if len(str(state)) < LONGEST_FOLDER else Path(tempfile.gettempdir())
-    return Path(tempfile.mkdtemp(prefix="run-", dir=parent))
+    return Path(tempfile.mkdtemp(prefix=RUN_PREFIX, dir=parent))

@@ -13,14 +13,22 @@ LARGEST_TEXT = 1 << 20
 SKIPPED_FOLDERS = ("__pycache__", "node_modules")
 
 
-def digest_of(spec: ApiSpec, models: list[ModelSettings], on_cpu: bool, remote: RemoteModels | None = None) -> str:
-    """Changes when anything does that a new deployment would run differently."""
-    digest = hashlib.sha256(f"{__version__} {sys.version} {spec.model_dump_json()} {on_cpu} {remote}".encode())
+def digest_of(
+    spec: ApiSpec,
+    models: list[ModelSettings],
+    on_cpu: bool,
+    remote: RemoteModels | None = None,
+    served: tuple[object, ...] = (),
+) -> str:
+    """Changes when anything does that a new deployment would run differently. `served`: other options that count."""
+    digest = hashlib.sha256(f"{__version__} {sys.version} {spec.model_dump_json()} {on_cpu} {remote} {served}".encode())
     for path in _project_files(spec.project):
         digest.update(f"{path} ".encode() + hashlib.sha256(path.read_bytes()).digest())
     for model in models:
         digest.update(model.model_dump_json().encode())
-        for path in sorted(model.path.rglob("*")) if model.engine != "null" else ():
+        paths = sorted(model.path.rglob("*")) if model.engine != "null" else []
+        # A link to nothing is no reason to fail: what the engine needs of a model, it misses by name.
+        for path in [path for path in paths if path.exists()]:
             status = path.stat()
             digest.update(f"{path} {status.st_size} {status.st_mtime_ns}".encode())
     return digest.hexdigest()

@@ -87,6 +87,13 @@ def delete(name: str, wanted: str | None) -> None:
         delete_here(name, Store())
 
 
+def needs_key(name: str, wanted: str | None) -> bool:
+    """Whether requests to the API need a key. Raises DeploymentError for an unknown API."""
+    if environment_of(name, wanted) == "ray":
+        return bool(RayStore().get(name).settings.api_keys)
+    return Store().get(name).has_keys
+
+
 def endpoint_of(name: str, wanted: str | None) -> str:
     """Raises DeploymentError for an unknown API."""
     store = RayStore() if environment_of(name, wanted) == "ray" else Store()

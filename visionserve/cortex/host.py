@@ -9,16 +9,22 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from visionserve import descriptors, metrics_folder, tracing
+from visionserve.cortex.log_format import log_to_stdout
 from visionserve.cortex.settings import RunSettings
 from visionserve.errors import VisionserveError
 from visionserve.lifeline import Lifeline
 
 log = logging.getLogger("visionserve")
 
-GRACE = 30
+MODEL_SERVER = "model server"
+# Seconds for the requests in flight at the end. With FAREWELL it fits into the 30 that Kubernetes gives a container.
+GRACE = 25
 # Seconds for a TensorFlow Serving elsewhere, which runs already or is misnamed.
 REMOTE_TIMEOUT = 20.0
 # How long a kept-alive connection is still answered, with "connection: close", before it is closed under its client.
@@ -31,10 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--slot", type=int, required=True, help="this worker's number in its replica")
     parser.add_argument("--listener", type=int, required=True, help="descriptor of the listening socket")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
     lifeline = Lifeline.from_environment()
     run = RunSettings.model_validate_json(options.run.read_bytes())
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(run.metrics)
+    log_to_stdout(run.log_format)
+    descriptors.raise_limit()
+    metrics_folder.keep_in(run.metrics)
+    os.umask(run.umask)
     try:
         server = _build(run, options.slot, lifeline)
     except VisionserveError as error:
@@ -49,7 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.freeze()
     lifeline.ready()
     lifeline.wait_for_go()
-    server.run(sockets=[socket.socket(fileno=options.listener)])
+    listener = socket.socket(fileno=options.listener)
+    # What a predictor forks would otherwise hold the port after the API's end.
+    os.register_at_fork(after_in_child=listener.close)
+    server.run(sockets=[listener])
+    tracing.stop()
     return 0
 
 
@@ -58,10 +70,16 @@ def _build(run: RunSettings, slot: int, lifeline: Lifeline):  # type: ignore[no-
 
     from visionserve.cortex.acceptor import Acceptor
     from visionserve.cortex.app import ApiApp
+    from visionserve.cortex.entrance import entrance
     from visionserve.cortex.in_flight import InFlight
+    from visionserve.cortex.line_writer import LineWriter
     from visionserve.cortex.metrics import WorkerMetrics
     from visionserve.cortex.predictor import Predictor, enter_project
+    from visionserve.cortex.tracing import traced_application
     from visionserve.inference.client import ServingClient
+    from visionserve.inference.connection_watch import ConnectionWatch
+    from visionserve.inference.http_protocol import WatchedProtocol
+    from visionserve.pulse import Pulse
 
     class DrainingServer(uvicorn.Server):
         """Shares the listening socket with other workers, and closes without losing a request: first it stops accepting
@@ -69,43 +87,70 @@ def _build(run: RunSettings, slot: int, lifeline: Lifeline):  # type: ignore[no-
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup([])
-            self.servers: list[Any] = [Acceptor(listener, self._protocol) for listener in sockets or ()]
+            self._beating = asyncio.create_task(pulse.beat())
+            self.servers: list[Any] = [
+                Acceptor(listener, self._protocol, watch.make_room) for listener in sockets or ()
+            ]
 
         def _protocol(self) -> asyncio.Protocol:
             protocol: Any = self.config.http_protocol_class
             return protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+        async def _take_what_waits(self, listener: socket.socket) -> None:
+            """Connections that the kernel has made already: with the last descriptor of `listener` they would end."""
+            loop = asyncio.get_running_loop()
+            with suppress(OSError):  # none waits any more, or none can be taken
+                while True:
+                    connection, _ = listener.accept()
+                    await loop.connect_accepted_socket(self._protocol, connection)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             for server in self.servers:
                 server.close()
             closing.set()
             await asyncio.sleep(0)  # the loop drops the listening sockets in its next round
+            for listener in sockets or ():
+                await self._take_what_waits(listener)
+                listener.close()
             lifeline.closed()
             deadline = time.monotonic() + FAREWELL
             while self.server_state.connections and time.monotonic() < deadline:
                 await asyncio.sleep(0.05)
             await super().shutdown(sockets)
+            if writer is not None:
+                writer.close()
 
+    pulse = Pulse(run.pulse(f"worker {slot}"))
     enter_project(run.spec)
+    tracing.start(run.spec.name)
     client = None
     if run.signatures:
-        client = ServingClient(run.model_address, run.signatures)
+        server_pulse = None if run.remote else Pulse(run.pulse(MODEL_SERVER))
+        client = ServingClient(run.model_address, run.signatures, pulse=server_pulse)
         client.wait_until_available(REMOTE_TIMEOUT if run.remote else run.start_timeout)
     predictor = Predictor(run.spec, client)
     if "cv2" in sys.modules:
         # The threads of a worker are its concurrency; OpenCV's own would only fight over the same cores.
         sys.modules["cv2"].setNumThreads(1)
-    in_flight = InFlight(run.in_flight, run.spec.predictor.processes_per_replica)
-    api = ApiApp(run.spec, run.engine, [predictor], client, in_flight.slot(slot), WorkerMetrics(run.metrics))
+    in_flight = InFlight(run.in_flight, run.spec.predictor.processes_per_replica).slot(slot)
+    metrics = WorkerMetrics(run.metrics, run.spec.name, run.engine)
+    api = ApiApp(run.spec, run.engine, [predictor], client, in_flight, metrics)
     closing = asyncio.Event()
-    application = _Closing(api.application(), closing)
+    writer = LineWriter(sys.stdout.fileno()) if run.access_log else None
+    write = writer.write if writer else None
+    inside = entrance(api.application(), run.api_keys, in_flight, write, run.log_format)
+    application = _Closing(traced_application(inside), closing)
+    watch = ConnectionWatch(descriptors.connections())
+    protocol: Any = partial(WatchedProtocol, watch)
     config = uvicorn.Config(
         application,
         loop="uvloop",
-        http="httptools",
+        http=protocol,
         ws="none",
         lifespan="off",
         access_log=False,
+        # Its lines go the way of all others.
+        log_config=None,
         log_level="warning",
         server_header=False,
         proxy_headers=False,

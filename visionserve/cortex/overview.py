@@ -9,7 +9,11 @@ from visionserve.errors import DeploymentError
 
 
 class Row(BaseModel):
-    """One API as `cortex get` shows it. `latency_ms`: mean of all answered requests; None before the first."""
+    """One API as `cortex get` shows it.
+
+    `latency_ms`: mean of all answered requests; None before the first. `requests_per_second` and `recent_latency_ms`:
+    since the time before, while it is watched; None otherwise, and the latency where no request was answered.
+    """
 
     name: str
     env: str = "local"
@@ -18,6 +22,8 @@ class Row(BaseModel):
     updated: datetime | None = None
     requests: dict[str, int] = {}
     latency_ms: float | None = None
+    requests_per_second: float | None = None
+    recent_latency_ms: float | None = None
     engine: str | None = None
     endpoint: str | None = None
     spec: str | None = None
@@ -43,24 +49,44 @@ def overview(name: str | None = None, store: Store | None = None) -> list[Row]:
     return rows
 
 
-def print_table(rows: list[Row]) -> None:
+def table(rows: list[Row], watching: bool = False) -> str:
+    """The rows for people to read; `watching`: with what is recent."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     if not rows:
-        print("Nothing is deployed: run cortex deploy FILE.")
-        return
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in ("api", "env", "status", "replicas", "last update", "2xx", "4xx", "5xx", "avg latency", "endpoint"):
-        table.add_column(title)
+        return "Nothing is deployed: run cortex deploy FILE.\n"
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
+    recent = ("requests/s", "latency now") if watching else ()
+    titles = (
+        "api",
+        "env",
+        "status",
+        "replicas",
+        "last update",
+        "2xx",
+        "4xx",
+        "5xx",
+        "avg latency",
+        *recent,
+        "endpoint",
+    )
+    for title in titles:
+        drawn.add_column(title)
     for row in rows:
         counts = [str(row.requests.get(status_class, "-")) for status_class in ("2xx", "4xx", "5xx")]
-        latency = f"{row.latency_ms:.1f} ms" if row.latency_ms is not None else "-"
         updated = _ago(row.updated) if row.updated else "-"
-        table.add_row(row.name, row.env, row.status, row.replicas, updated, *counts, latency, row.endpoint or "-")
+        cells = [row.name, row.env, row.status, row.replicas, updated, *counts, _milliseconds(row.latency_ms)]
+        if watching:
+            rate = "-" if row.requests_per_second is None else f"{row.requests_per_second:.1f}"
+            cells += [rate, _milliseconds(row.recent_latency_ms)]
+        drawn.add_row(*cells, row.endpoint or "-")
     # Wider than a narrow terminal rather than folded: the columns are what people read and grep for.
-    Console(width=200).print(table)
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(drawn)
+    return captured.get()
 
 
 def _row(deployment: Deployment, store: Store) -> Row:
@@ -85,6 +111,10 @@ def _row(deployment: Deployment, store: Store) -> Row:
         restarts=state.get("restarts"),
         processes=state.get("processes", {}),
     )
+
+
+def _milliseconds(latency: float | None) -> str:
+    return "-" if latency is None else f"{latency:.1f} ms"
 
 
 def _ago(moment: datetime) -> str:

@@ -1,6 +1,8 @@
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -9,6 +11,7 @@ from starlette.responses import Response
 from visionserve.cortex import payload
 from visionserve.cortex.predictor import Predictor
 from visionserve.cortex.responses import response_of
+from visionserve.cortex.tracing import traced_predict
 
 log = logging.getLogger("visionserve")
 
@@ -26,12 +29,17 @@ class PredictorPool:
         """Requests that are worked on or wait for a thread."""
         return self._working
 
-    async def answer(self, request: Request, body: Any) -> tuple[Response, dict[str, Any] | None]:
+    async def answer(
+        self, request: Request, body: Any, check_wait: Callable[[], None]
+    ) -> tuple[Response, dict[str, Any] | None]:
         """The answer, and what post_predict is to be called with.
 
+        `check_wait` is called when a thread has taken the request, and may refuse it by an exception.
         Raises ClientDisconnect when the client goes while the request waits for a thread.
         """
-        work = asyncio.get_running_loop().run_in_executor(self._threads, self._answer, request, body)
+        work = asyncio.get_running_loop().run_in_executor(
+            self._threads, copy_context().run, traced_predict(self._answer), request, body, check_wait
+        )
         self._working += 1
         try:
             if self._working > self._size:
@@ -46,7 +54,10 @@ class PredictorPool:
         finally:
             self._working -= 1
 
-    def _answer(self, request: Request, body: Any) -> tuple[Response, dict[str, Any] | None]:
+    def _answer(
+        self, request: Request, body: Any, check_wait: Callable[[], None]
+    ) -> tuple[Response, dict[str, Any] | None]:
+        check_wait()
         parsed = payload.parse(request, body)
         call = {"payload": parsed, "query_params": request.query_params, "headers": request.headers}
         prediction = self._predictor.predict(**call)

@@ -3,14 +3,17 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from visionserve import metrics_folder
 from visionserve.child import Child
-from visionserve.cortex import metrics
-from visionserve.cortex.host import FAREWELL, GRACE
+from visionserve.cortex.host import FAREWELL, GRACE, MODEL_SERVER
 from visionserve.cortex.in_flight import InFlight
+from visionserve.cortex.metrics import ProcessMetrics
 from visionserve.cortex.settings import RunSettings
 from visionserve.errors import DeploymentError
 from visionserve.inference.model_server import ServerSettings
 from visionserve.keeper import Keeper
+from visionserve.pulse import Pulse
+from visionserve.watchdog import Watchdog
 
 # One decode thread per core is enough: OpenMP's and BLAS's own would multiply them. Two arenas keep glibc from holding
 # a heap per thread, and the thresholds keep it from asking the kernel for the memory of each picture anew.
@@ -21,12 +24,14 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "4194304",
     "MALLOC_TRIM_THRESHOLD_": "4194304",
 }
-MODEL_SERVER = "model server"
 CLOSE_TIMEOUT = 5.0
+# Seconds for which an event loop may stand still before its process is killed. A predictor runs on threads of its own,
+# but a library that it calls may keep the interpreter's lock for a while.
+WORKER_HEART_LIMIT, MODEL_SERVER_HEART_LIMIT = 10.0, 3.0
 
 
 class Replica:
-    """A model server and its HTTP workers; what dies is started again."""
+    """A model server and its HTTP workers; what dies or hangs is started again."""
 
     def __init__(self, run: RunSettings, listener: socket.socket, log: Callable[[str], None]) -> None:
         self._run = run
@@ -37,20 +42,28 @@ class Replica:
         self._model_server: Keeper | None = None
         self._keepers: list[Keeper] = []
         self._stopping = False
+        self._metrics = ProcessMetrics()
+        self._watchdog = Watchdog(self._say)
+        self._watching: asyncio.Task | None = None
 
     async def start(self) -> None:
         """Starts all processes and waits until they are ready. Raises DeploymentError, with none left, if one fails."""
         run = self._run
-        run.metrics.mkdir(parents=True, exist_ok=True)
         if run.models:
             server = ServerSettings(
-                address=run.model_address, models=run.models, grace=GRACE, casualties=run.casualties
+                address=run.model_address,
+                models=run.models,
+                grace=GRACE,
+                casualties=run.casualties,
+                pulse=run.pulse(MODEL_SERVER),
+                metrics=run.metrics,
             )
             run.model_server_file.write_text(server.model_dump_json())
-            self._model_server = self._keeper(MODEL_SERVER, self._start_model_server)
-            self._keepers.append(self._model_server)
+            self._model_server = self._keep(
+                MODEL_SERVER, self._start_model_server, self._forget, MODEL_SERVER_HEART_LIMIT
+            )
         for slot in range(self._workers):
-            self._keepers.append(self._keeper(f"worker {slot}", self._worker_starter(slot), self._forgetter(slot)))
+            self._keep(f"worker {slot}", self._worker_starter(slot), self._forgetter(slot), WORKER_HEART_LIMIT)
         try:
             for keeper in self._keepers:
                 await keeper.start()
@@ -68,13 +81,15 @@ class Replica:
         """Lets the workers take requests, and keeps all processes alive from now on."""
         for keeper in self._keepers:
             await keeper.go()
+        self._watching = asyncio.create_task(self._watchdog.run())
 
     async def close(self) -> None:
         """Returns when no worker takes a new connection any more, or after CLOSE_TIMEOUT seconds."""
         if self._stopping:
             return
         self._stopping = True
-        for keeper in self._keepers:
+        # The model server is kept: what is in flight in the workers may need it.
+        for keeper in self._worker_keepers():
             keeper.release()
         workers = [keeper.child for keeper in self._worker_keepers() if keeper.child]
         closes = [asyncio.create_task(worker.close()) for worker in workers]
@@ -88,6 +103,8 @@ class Replica:
         await asyncio.gather(*(keeper.stop(GRACE + FAREWELL + 1) for keeper in self._worker_keepers()))
         if self._model_server:
             await self._model_server.stop(GRACE)
+        if self._watching:
+            self._watching.cancel()
 
     def _worker_keepers(self) -> list[Keeper]:
         return [keeper for keeper in self._keepers if keeper is not self._model_server]
@@ -102,18 +119,35 @@ class Replica:
             "in_flight": self._in_flight.total(),
         }
 
-    def _keeper(
-        self, name: str, starter: Callable[[], Awaitable[Child]], forget: Callable[[Child], None] = lambda child: None
+    def _keep(
+        self,
+        name: str,
+        starter: Callable[[], Awaitable[Child]],
+        forget: Callable[[Child], None],
+        heart_limit: float,
     ) -> Keeper:
-        def log(line: str) -> None:
-            self._log(f"supervisor: {line}")
+        pulse = Pulse.create(self._run.pulse(name))
 
-        return Keeper(name, starter, self._run.start_timeout, log, forget)
+        async def start() -> Child:
+            self._metrics.start(name)
+            pulse.clear()
+            return await starter()
+
+        keeper = Keeper(name, start, self._run.start_timeout, self._say, forget)
+        self._keepers.append(keeper)
+        self._watchdog.watch(keeper, pulse, heart_limit)
+        return keeper
+
+    def _say(self, line: str) -> None:
+        self._log(f"supervisor: {line}")
+
+    def _forget(self, child: Child) -> None:
+        metrics_folder.absorb(self._run.metrics, child.pid)
 
     def _forgetter(self, slot: int) -> Callable[[Child], None]:
         def forget(child: Child) -> None:
             self._in_flight.clear(slot)
-            metrics.forget_process(self._run.metrics, child.pid)
+            self._forget(child)
 
         return forget
 

@@ -2,13 +2,19 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from visionserve.cortex.control import SOCKET
+from visionserve.cortex.log_format import LogFormat
 from visionserve.cortex.remote_models import RemoteModels
 from visionserve.cortex.spec.api import ApiSpec
 from visionserve.inference.served_model import ModelSettings
 
 
 class RunSettings(BaseModel):
-    """All that a supervisor and its processes need to know of one run of an API; a JSON file in the run's folder."""
+    """All that a supervisor and its processes need to know of one run of an API; a JSON file in the run's folder.
+
+    `api_keys`: the hashes of api_key.digests, empty where requests need no key.
+    `umask`: that of the command which deployed it, for the files that the predictor writes.
+    """
 
     id: str
     spec: ApiSpec
@@ -19,6 +25,10 @@ class RunSettings(BaseModel):
     host: str
     port: int
     start_timeout: float
+    api_keys: list[str] = []
+    umask: int = 0o022
+    log_format: LogFormat = "text"
+    access_log: bool = True
     folder: Path
     state: Path
 
@@ -42,7 +52,7 @@ class RunSettings(BaseModel):
 
     @property
     def control(self) -> Path:
-        return self.folder / "control.sock"
+        return self.folder / SOCKET
 
     @property
     def in_flight(self) -> Path:
@@ -51,6 +61,10 @@ class RunSettings(BaseModel):
     @property
     def casualties(self) -> Path:
         return self.folder / "casualties"
+
+    def pulse(self, process: str) -> Path:
+        """Of "model server" and "worker 0", "worker 1", ..."""
+        return self.folder / f"{process.replace(' ', '-')}.pulse"
 
     @property
     def metrics(self) -> Path:

@@ -1,38 +1,25 @@
-import fcntl
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Generic, TypeVar
 
-import platformdirs
-import psutil
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from visionserve.cortex import control
+from visionserve.cortex.disk import explained
+from visionserve.cortex.processes import RunProcesses, kill, living_runs, supervises
+from visionserve.cortex.record_store import Named, RecordStore, state_folder
 from visionserve.errors import DeploymentError
-from visionserve.files import write_atomically
 
-
-def state_folder() -> Path:
-    return Path(platformdirs.user_state_dir("visionserve"))
-
-
-class Named(BaseModel):
-    """What is known on disk of an API."""
-
-    name: str
-
-
-R = TypeVar("R", bound=Named)
+RUN_PREFIX = "run-"
 
 
 class Deployment(Named):
-    """What is known on disk of a running API. `pid` and `process_created` name its supervisor beyond doubt."""
+    """What is known on disk of a running API. `pid`: its supervisor's; `control`: a socket in the run's folder;
+    `has_keys`: its requests need a key."""
 
     run_id: str
     pid: int
-    process_created: float
     host: str
     port: int
     control: Path
@@ -40,6 +27,7 @@ class Deployment(Named):
     spec_file: Path
     engine: str | None
     digest: str
+    has_keys: bool = False
     updated: datetime
 
     @property
@@ -47,90 +35,108 @@ class Deployment(Named):
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
+    @property
+    def folder(self) -> Path:
+        return self.control.parent
+
     def is_running(self) -> bool:
-        try:
-            process = psutil.Process(self.pid)
-            # In a container without an init process, the dead stay listed.
-            return process.create_time() == self.process_created and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
-
-
-class RecordStore(Generic[R]):
-    """Records of this user's APIs, one folder each."""
-
-    def __init__(self, root: Path, record: type[R]) -> None:
-        self._root = root
-        self._type = record
-
-    def folder(self, name: str) -> Path:
-        return self._root / name
-
-    def names(self) -> list[str]:
-        return sorted(path.parent.name for path in self._root.glob("*/deployment.json"))
-
-    def find(self, name: str) -> R | None:
-        """Raises DeploymentError where the state file cannot be read."""
-        path = self._record(name)
-        try:
-            return self._type.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValidationError) as error:
-            raise DeploymentError(
-                f"The state file {path} cannot be read ({type(error).__name__}): run cortex delete {name}."
-            ) from error
-
-    def get(self, name: str) -> R:
-        """Raises DeploymentError, with the names there are, for an unknown one."""
-        deployment = self.find(name)
-        if deployment is None:
-            names = self.names()
-            known = f"deployed are: {', '.join(names)}" if names else "nothing is deployed"
-            raise DeploymentError(f"There is no API named {name}; {known}.")
-        return deployment
-
-    def write(self, deployment: R) -> None:
-        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomically(self._record(deployment.name), deployment.model_dump_json(indent=2).encode(), mode=0o600)
-
-    @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        """Held during a change of an API. Raises DeploymentError at once when another process holds it."""
-        folder = self.folder(name)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(folder / "lock", "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DeploymentError(
-                    f"Another cortex command is changing {name} now: wait for it, then run this again."
-                ) from None
-            yield
-
-    def _record(self, name: str) -> Path:
-        return self._root / name / "deployment.json"
+        return supervises(self.pid, self.folder)
 
 
 class Store(RecordStore[Deployment]):
-    """The deployments of this user on this machine."""
+    """The deployments of this user on this machine, by their records and by their processes."""
 
     def __init__(self, root: Path | None = None) -> None:
         super().__init__(root or state_folder() / "apis", Deployment)
 
-    def remove(self, name: str, run_id: str | None = None) -> None:
-        """Forgets an API; with `run_id` only if that run is still the one on record."""
-        if run_id is not None:
-            deployment = self.find(name)
-            if deployment is None or deployment.run_id != run_id:
-                return
-        self._record(name).unlink(missing_ok=True)
+    def names(self) -> list[str]:
+        """With those that run though their record is gone."""
+        running = {run.state.name for run in living_runs(self._root) if run.supervisor}
+        return sorted({*super().names(), *running})
+
+    def find(self, name: str) -> Deployment | None:
+        """What runs, as its supervisor says where the record cannot; else what the record says of what ran."""
+        failure = deployment = None
+        try:
+            deployment = super().find(name)
+        except DeploymentError as error:
+            failure = error
+        if deployment is not None and deployment.is_running():
+            return deployment
+        for run in self._runs(name):
+            if run.supervisor and (said := _said_by_supervisor(run)):
+                return said
+        if failure is not None:
+            raise failure
+        return deployment
+
+    def remove(self, name: str, run_id: str) -> None:
+        """Forgets an API if that run is still the one on record. Raises DeploymentError where its record cannot be
+        read or removed."""
+        deployment = super().find(name)
+        if deployment is not None and deployment.run_id == run_id:
+            with explained(self.folder(name)):
+                self._record(name).unlink(missing_ok=True)
 
     def forget(self, name: str) -> None:
-        """Removes all that is kept of an API that does not run any more, but its log."""
-        self._record(name).unlink(missing_ok=True)
+        """Removes all that is kept of an API that does not run any more, but its log. Raises DeploymentError."""
+        record = self._record(name)
+        with explained(self.folder(name)):
+            if record.is_dir():
+                shutil.rmtree(record)
+            else:
+                record.unlink(missing_ok=True)
         shutil.rmtree(self.folder(name) / "metrics", ignore_errors=True)
 
-    def clear_run(self, deployment: Deployment) -> None:
-        """Removes what a supervisor that was killed could not."""
-        shutil.rmtree(deployment.control.parent, ignore_errors=True)
+    def discard_nonsense(self, name: str) -> Path | None:
+        """Removes a record that says nothing, and gives its path; None for one that does or that cannot be read."""
+        record = self._record(name)
+        try:
+            Deployment.model_validate_json(record.read_bytes())
+        except (ValidationError, IsADirectoryError):
+            self.forget(name)
+            return record
+        except OSError:
+            return None
+        return None
+
+    def clean_up(self, name: str) -> None:
+        """Removes what supervisors that were killed could not: the processes that they left, and their runs' folders.
+
+        Only under the lock: a run that is just being started has no process yet.
+        """
+        runs = self._runs(name)
+        kill(process for run in runs if not run.supervisor for process in run.others)
+        in_use = {run.folder for run in runs if run.supervisor}
+        abandoned = {run.folder for run in runs if not run.supervisor} | set(self.folder(name).glob(f"{RUN_PREFIX}*"))
+        with suppress(DeploymentError):
+            recorded = super().find(name)
+            # A record is only text: nothing but a run's folder may go by its word.
+            if recorded is not None and recorded.folder.name.startswith(RUN_PREFIX):
+                abandoned.add(recorded.folder)
+        for folder in abandoned - in_use:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def strays(self, name: str, known: Deployment | None) -> list[RunProcesses]:
+        """Runs of an API, other than the one that is known, whose supervisors have not been told to end: those of a
+        command that was killed, and those whose folder was taken away."""
+        others = [run for run in self._runs(name) if run.supervisor and (known is None or run.folder != known.folder)]
+        return [run for run in others if _status(run) != "stopping"]
+
+    def _runs(self, name: str) -> list[RunProcesses]:
+        return [run for run in living_runs(self._root) if run.state == self.folder(name)]
+
+
+def _said_by_supervisor(run: RunProcesses) -> Deployment | None:
+    """Its record, which it writes anew; None from one that starts or ends, or that does not answer."""
+    try:
+        return Deployment.model_validate(control.ask(run.folder / control.SOCKET, "record"))
+    except (DeploymentError, ValidationError):
+        return None
+
+
+def _status(run: RunProcesses) -> str | None:
+    try:
+        return control.ask(run.folder / control.SOCKET, "status").get("status")
+    except DeploymentError:
+        return None

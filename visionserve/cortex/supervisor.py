@@ -2,32 +2,34 @@
 
 import argparse
 import asyncio
-import errno
 import json
 import logging
 import os
 import shutil
 import signal
 import socket
+import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from visionserve import metrics_folder
 from visionserve.cortex import control
+from visionserve.cortex.disk import explanation
+from visionserve.cortex.free_port import bind_next_free
+from visionserve.cortex.log_file import LogFile
+from visionserve.cortex.log_format import LogStream, api_log_formatter
 from visionserve.cortex.replica import Replica
 from visionserve.cortex.settings import RunSettings
 from visionserve.cortex.store import Deployment, Store
 from visionserve.errors import DeploymentError
+from visionserve.redaction import Redactor, secret_values
 
 # Tests set it to their own process: what they start then ends with them, however they end.
 EXIT_WITH_PID = "VISIONSERVE_EXIT_WITH_PID"
-BACKLOG = 2048
-LOG_BYTES, LOG_FILES = 20 << 20, 5
-PORTS_TRIED = 100
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="JSON file of RunSettings")
     parser.add_argument("--report", type=int, required=True, help="descriptor that tells the starter how it went")
     options = parser.parse_args(arguments)
+    # Sockets and all else that this and the model server write; the workers set the user's own again.
+    os.umask(0o077)
     run = RunSettings.model_validate_json(options.run.read_bytes())
     try:
         return asyncio.run(Supervisor(run, options.report).run())
@@ -48,8 +52,12 @@ class Supervisor:
         self._report = report
         self._store = Store(run.state.parent)
         self._stop = asyncio.Event()
-        self._logger = _logger(run.log)
+        self._redact = Redactor(secret_values({**os.environ, **run.spec.predictor.env}))
+        self._logger = _logger(run.log, api_log_formatter(run.log_format, self._redact))
+        # What Python itself has to say, such as of a task that failed, is in the log's own form too.
+        sys.stdout = sys.stderr = LogStream(lambda line: self._logger.info("supervisor: %s", line))
         self._replica: Replica | None = None
+        self._record: Deployment | None = None
 
     async def run(self) -> int:
         """0 after an orderly end, 1 when the API could not be started."""
@@ -58,16 +66,19 @@ class Supervisor:
             loop.add_signal_handler(number, self._stop.set)
         try:
             previous = self._previous()
+            if previous is None:
+                metrics_folder.absorb(self._run.metrics)
+            metrics_folder.keep_in(self._run.metrics)
             listener = self._listener(previous)
             replica = Replica(self._run, listener, self._logger.info)
             await self._start(replica)
+            server = await self._take_over(replica, listener)
         except (DeploymentError, OSError) as error:
-            self._logger.info("supervisor: %s", error)
-            self._tell({"event": "failed", "error": str(error)})
+            said = str(error) if isinstance(error, DeploymentError) else explanation(error, self._run.folder)
+            self._logger.info("supervisor: %s", said)
+            self._tell({"event": "failed", "error": self._redact(said)})
+            metrics_folder.absorb(self._run.metrics, os.getpid())
             return 1
-        self._replica = replica
-        server = await control.listen(self._run.control, self._on, lambda: listener)
-        self._store.write(self._deployment(listener))
         await replica.go()
         if previous is not None:
             await self._retire(previous)
@@ -80,7 +91,11 @@ class Supervisor:
         await replica.close()
         await replica.drain()
         server.close()
-        self._store.remove(self._run.spec.name, self._run.id)
+        metrics_folder.absorb(self._run.metrics, os.getpid())
+        try:
+            self._store.remove(self._run.spec.name, self._run.id)
+        except DeploymentError as error:
+            self._logger.info("supervisor: %s", error)
         self._logger.info("supervisor: ended")
         return 0
 
@@ -94,6 +109,20 @@ class Supervisor:
             await asyncio.wait({start})
             raise DeploymentError("It was stopped while it was starting.")
         await start
+
+    async def _take_over(self, replica: Replica, listener: socket.socket) -> asyncio.AbstractServer:
+        """Serves the control socket and goes on record. Raises DeploymentError or OSError, with nothing left running,
+        where the disk does not let it."""
+        self._replica = replica
+        try:
+            server = await control.listen(self._run.control, self._on, lambda: listener, self._logger.info)
+            self._record = self._deployment(listener)
+            self._store.write(self._record)
+        except (DeploymentError, OSError):
+            await replica.close()
+            await replica.drain()
+            raise
+        return server
 
     def _previous(self) -> Deployment | None:
         deployment = self._store.find(self._run.spec.name)
@@ -117,6 +146,8 @@ class Supervisor:
         if command == "stop":
             self._stop.set()
             return {}
+        if command == "record" and self._record is not None and not self._stop.is_set():
+            return self._on_record_again(self._record)
         if command == "retire":
             # Answered when every new connection goes to the run that takes over.
             await self._replica.close()
@@ -124,13 +155,19 @@ class Supervisor:
             return {}
         return {"error": f"there is no command {command!r}"}
 
+    def _on_record_again(self, record: Deployment) -> dict[str, Any]:
+        try:
+            self._store.write(record)
+        except DeploymentError as error:
+            self._logger.info("supervisor: %s", error)
+        return record.model_dump(mode="json")
+
     def _deployment(self, listener: socket.socket) -> Deployment:
         run = self._run
         return Deployment(
             name=run.spec.name,
             run_id=run.id,
             pid=os.getpid(),
-            process_created=psutil.Process().create_time(),
             host=run.host,
             port=listener.getsockname()[1],
             control=run.control,
@@ -138,6 +175,7 @@ class Supervisor:
             spec_file=run.spec.file,
             engine=run.engine,
             digest=run.digest,
+            has_keys=bool(run.api_keys),
             updated=datetime.now(timezone.utc),
         )
 
@@ -156,27 +194,9 @@ class Supervisor:
             self._logger.info("supervisor: the command that started this run is gone; the run goes on without it")
 
 
-def bind_next_free(host: str, port: int) -> socket.socket:
-    """A socket listening on the first free port from `port` on (0: any). Raises DeploymentError when there is none."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for candidate in range(port, min(port + PORTS_TRIED, 65536)):
-        listener = socket.socket(family)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, candidate))
-            listener.listen(BACKLOG)
-        except OSError as error:
-            listener.close()
-            if error.errno != errno.EADDRINUSE:
-                raise DeploymentError(f"Cannot listen on {host} port {candidate}: {error.strerror}.") from error
-            continue
-        return listener
-    raise DeploymentError(f"No port from {port} to {port + PORTS_TRIED - 1} is free on {host}: name one with --port.")
-
-
-def _logger(path: Path) -> logging.Logger:
-    handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+def _logger(path: Path, formatter: logging.Formatter) -> logging.Logger:
+    handler = LogFile(path)
+    handler.setFormatter(formatter)
     logger = logging.getLogger("visionserve.supervisor")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

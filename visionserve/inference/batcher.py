@@ -10,8 +10,11 @@ import numpy as np
 
 from visionserve.errors import InferenceError, OverloadedError, VisionserveError
 from visionserve.inference.batch_limit import AdaptiveBatchLimit
-from visionserve.inference.casualties import FATAL, Casualties
+from visionserve.inference.casualties import FATAL, Casualties, RunningBatch
 from visionserve.inference.engine import Arrays, Engine
+from visionserve.inference.metrics import BatchMetrics
+from visionserve.inference.time_limit import BatchTimeLimit
+from visionserve.inference.tracing import add_stages
 
 Answer = dict[str, np.ndarray] | Exception
 
@@ -24,7 +27,11 @@ class _Request:
     due: float
     id: str
     alone: bool
+    arrived: float
     answer: asyncio.Future = field(repr=False)
+    began: float | None = None
+    ended: float | None = None
+    company: int = 0
 
 
 class Batcher:
@@ -47,8 +54,13 @@ class Batcher:
         max_queue: int = 1024,
         name: str = "engine",
         casualties: Casualties | None = None,
+        metrics: BatchMetrics | None = None,
+        time_limit: BatchTimeLimit | None = None,
     ) -> None:
-        """`max_batch_size`: in rows, None to adapt; `batch_interval`: seconds; `max_queue`: waiting requests."""
+        """`max_batch_size`: in rows, None to adapt; `batch_interval`: seconds; `max_queue`: waiting requests.
+
+        `time_limit`: what is known already of the time that the engine takes.
+        """
         self._engine = engine
         self._fixed = max_batch_size
         self._adaptive = AdaptiveBatchLimit()
@@ -56,11 +68,15 @@ class Batcher:
         self._interval = batch_interval if self._batchable else 0.0
         self._max_queue = max_queue
         self._casualties = casualties
+        self._metrics = metrics
+        self._time_limit = time_limit or BatchTimeLimit()
         self._queue: deque[_Request] = deque()
         self._changed = threading.Condition()
         self._closed = False
+        pages = casualties.pages(engine.slots) if casualties else []
         self._threads = [
-            threading.Thread(target=self._work, name=f"{name}-{slot}", daemon=True) for slot in range(engine.slots)
+            threading.Thread(target=self._work, args=[page], name=f"{name}-{slot}", daemon=True)
+            for slot, page in enumerate(pages or [None] * engine.slots)
         ]
         for thread in self._threads:
             thread.start()
@@ -76,9 +92,10 @@ class Batcher:
             raise InferenceError(f"The engine died {deaths} times with this request; it is not tried again.")
         pieces = self._pieces(inputs)
         answers = [asyncio.get_running_loop().create_future() for _ in pieces]
-        due = time.monotonic() + self._interval
+        arrived = time.monotonic()
+        due = arrived + self._interval
         requests = [
-            _Request(piece, _rows(piece), _shapes(piece), due, request_id, deaths > 0, answer)
+            _Request(piece, _rows(piece), _shapes(piece), due, request_id, deaths > 0, arrived, answer)
             for piece, answer in zip(pieces, answers, strict=True)
         ]
         with self._changed:
@@ -87,14 +104,17 @@ class Batcher:
                 if len(self._queue) >= self._max_queue:
                     raise OverloadedError(f"{self._max_queue} requests are waiting for the engine: try again later.")
             self._queue.extend(requests)
+            if self._metrics:
+                self._metrics.wait(len(requests))
             self._changed.notify(len(requests))
-        if len(answers) == 1:
-            return await answers[0]
         try:
+            if len(answers) == 1:
+                return await answers[0]
             outputs = await asyncio.gather(*answers)
         finally:
-            for answer in answers:
-                answer.cancel()
+            for request in requests:
+                request.answer.cancel()
+                add_stages(request.arrived, request.began, request.ended, request.company)
         return {name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]}
 
     def close(self) -> None:
@@ -116,20 +136,24 @@ class Batcher:
         starts = range(0, rows, limit)
         return [{name: array[start : start + limit] for name, array in inputs.items()} for start in starts]
 
-    def _work(self) -> None:
-        page = self._casualties.page() if self._casualties else None
+    def _work(self, page: RunningBatch | None) -> None:
         while batch := self._next_batch():
             started = time.monotonic()
-            if page is not None:
-                page.begin([request.id for request in batch])
-            answers = self._answers(batch)
-            if page is not None:
-                page.end()
-            seconds = time.monotonic() - started
+            rows = sum(request.rows for request in batch)
+            for request in batch:
+                request.began, request.company = started, rows
+            if self._metrics:
+                self._metrics.take([started - request.arrived for request in batch])
+            answers = self._answers(batch, page)
+            ended = time.monotonic()
+            for request in batch:
+                request.ended = ended
             batch[0].answer.get_loop().call_soon_threadsafe(_deliver, batch, answers)
+            if self._metrics:
+                self._metrics.run(rows, ended - started)
             with self._changed:
                 waiting = sum(request.rows for request in self._queue)
-                self._adaptive.observe(sum(request.rows for request in batch), seconds, waiting)
+                self._adaptive.observe(rows, ended - started, waiting)
         if page is not None:
             page.close()
 
@@ -153,7 +177,10 @@ class Batcher:
 
     def _drop_given_up(self) -> None:
         if any(request.answer.done() for request in self._queue):
+            before = len(self._queue)
             self._queue = deque(request for request in self._queue if not request.answer.done())
+            if self._metrics:
+                self._metrics.wait(len(self._queue) - before)
 
     def _fitting(self) -> list[_Request]:
         first = self._queue[0]
@@ -166,19 +193,19 @@ class Batcher:
             rows += request.rows
         return batch
 
-    def _answers(self, batch: Sequence[_Request]) -> Sequence[Answer]:
+    def _answers(self, batch: Sequence[_Request], page: RunningBatch | None) -> Sequence[Answer]:
         try:
-            return self._infer(batch)
+            return self._infer(batch, page)
         except Exception as error:  # noqa: BLE001 - whatever an engine raises belongs to its caller
             if len(batch) == 1:
                 return [error if isinstance(error, VisionserveError) else _failure(error)]
-            return [answer for request in batch for answer in self._answers([request])]
+            return [answer for request in batch for answer in self._answers([request], page)]
 
-    def _infer(self, batch: Sequence[_Request]) -> Sequence[Answer]:
+    def _infer(self, batch: Sequence[_Request], page: RunningBatch | None) -> Sequence[Answer]:
         if len(batch) == 1:
-            return [self._engine.infer(batch[0].inputs)]
+            return [self._run(batch, batch[0].inputs, page)]
         inputs = {name: np.concatenate([request.inputs[name] for request in batch]) for name in batch[0].inputs}
-        outputs = self._engine.infer(inputs)
+        outputs = self._run(batch, inputs, page)
         rows = sum(request.rows for request in batch)
         if any(array.shape[:1] != (rows,) for array in outputs.values()):
             raise InferenceError(f"The model gives no answer of its own for each of the {rows} rows of a batch.")
@@ -188,6 +215,18 @@ class Batcher:
             answers.append({name: array[start:end] for name, array in outputs.items()})
             start = end
         return answers
+
+    def _run(self, batch: Sequence[_Request], inputs: Arrays, page: RunningBatch | None) -> dict[str, np.ndarray]:
+        if page is None:
+            return self._engine.infer(inputs)
+        page.begin([request.id for request in batch], self._time_limit.seconds(inputs))
+        started = time.monotonic()
+        try:
+            outputs = self._engine.infer(inputs)
+        finally:
+            page.end()
+        self._time_limit.observe(inputs, time.monotonic() - started)
+        return outputs
 
 
 def _failure(cause: Exception) -> InferenceError:

@@ -26,8 +26,10 @@ from visionserve.errors import (
 )
 from visionserve.inference import tensors
 from visionserve.inference.repository import Repository
+from visionserve.inference.tracing import asking
+from visionserve.pulse import Pulse
 
-# Seconds to wait for a server that went away in the middle of a request.
+# Seconds to wait for a server that went away in the middle of a request, each time that it does.
 PATIENCE = 15.0
 # gRPC metadata: which request it is, the same each time it is sent.
 REQUEST_ID = "visionserve-request-id"
@@ -40,12 +42,16 @@ Signatures = dict[str, dict[str, Any]]
 class ServingClient:
     """Asks a TensorFlow Serving (or our model server) over gRPC.
 
-    `address`: HOST:PORT or unix:PATH; `models`: name -> signature key; `timeout`: seconds for one inference.
+    `address`: HOST:PORT or unix:PATH; `models`: name -> signature key; `timeout`: seconds for one inference; `pulse`:
+    of a server on this machine, which tells `available` of one that hangs.
     A server that ends and comes back is asked again: an inference changes nothing, so it may run twice.
     """
 
-    def __init__(self, address: str, models: Mapping[str, str], timeout: float = 60.0) -> None:
+    def __init__(
+        self, address: str, models: Mapping[str, str], timeout: float = 60.0, pulse: Pulse | None = None
+    ) -> None:
         self._address = address
+        self._pulse = pulse
         self._models = models
         self._timeout = timeout
         self._channel = grpc.insecure_channel(
@@ -79,7 +85,8 @@ class ServingClient:
             request.model_spec.version.value = version
         for key, value in model_input.items():
             tensors.write_request(np.asarray(value), request.inputs[key])
-        response = self._answer(request)
+        with asking(name) as trace:
+            response = self._answer(request, trace)
         return {key: tensors.array_of(proto) for key, proto in response.outputs.items()}
 
     def wait_until_available(self, timeout: float) -> None:
@@ -95,6 +102,9 @@ class ServingClient:
                 time.sleep(0.1)
 
     def available(self, timeout: float = 1.0) -> bool:
+        """Whether an answer can be expected now."""
+        if self._pulse is not None and not self._pulse.answers(time.monotonic()):
+            return False
         try:
             return all(self._available(name, timeout) for name in self._models)
         except NotFoundError:
@@ -125,9 +135,11 @@ class ServingClient:
     def close(self) -> None:
         self._channel.close()
 
-    def _answer(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
-        deadline = time.monotonic() + self._timeout
-        metadata = ((REQUEST_ID, secrets.token_hex(8)),)
+    def _answer(
+        self, request: predict_pb2.PredictRequest, trace: tuple[tuple[str, str], ...]
+    ) -> predict_pb2.PredictResponse:
+        last = deadline = time.monotonic() + self._timeout
+        metadata = ((REQUEST_ID, secrets.token_hex(8)), *trace)
         lost: grpc.RpcError | None = None
         while True:
             left = deadline - time.monotonic()
@@ -139,7 +151,7 @@ class ServingClient:
                     late = error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
                     raise _translated(lost if lost and late else error) from error
                 lost = lost or error
-                deadline = min(deadline, time.monotonic() + PATIENCE)
+                deadline = min(last, time.monotonic() + PATIENCE)
                 # A connection that breaks at once would otherwise be tried in a busy loop.
                 time.sleep(0.05)
 

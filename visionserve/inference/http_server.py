@@ -3,19 +3,28 @@ import math
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from visionserve import descriptors
+from visionserve.inference.connection_watch import ConnectionWatch
+from visionserve.inference.http_protocol import WatchedProtocol
+from visionserve.request_id import RequestIds
+
 
 class HttpServer:
-    """An HTTP application on a listening socket, on the running event loop."""
+    """An HTTP application on a listening socket, on the running event loop; its answers have an x-request-id."""
 
     def __init__(self, application: ASGIApp, listener: socket.socket, grace: float) -> None:
         """`grace`: seconds that `stop` waits for the requests in flight."""
+        descriptors.raise_limit()
+        protocol: Any = partial(WatchedProtocol, ConnectionWatch(descriptors.connections()))
         config = uvicorn.Config(
-            application,
-            http="httptools",
+            RequestIds(application),
+            http=protocol,
             ws="none",
             lifespan="off",
             access_log=False,

@@ -14,14 +14,17 @@ from ovmsclient.tfs_compat.protos.tensorflow_serving.apis import (
 )
 from pydantic import BaseModel
 
+from visionserve import metrics_folder, tracing
 from visionserve.errors import DeploymentError, VisionserveError
 from visionserve.inference.casualties import Casualties
+from visionserve.inference.grpc_messages import Refusing
 from visionserve.inference.listener import check_free, listen
 from visionserve.inference.prediction_service import ModelService, PredictionService
 from visionserve.inference.repository import Repository
 from visionserve.inference.served_model import ModelSettings
 from visionserve.inference.tensors import MAX_TENSOR_BYTES
 from visionserve.lifeline import Lifeline
+from visionserve.pulse import Pulse
 
 log = logging.getLogger("visionserve")
 
@@ -31,7 +34,8 @@ class ServerSettings(BaseModel):
 
     `address`: where gRPC listens, such as unix:/run/model.sock or 127.0.0.1:8500; `rest_address`: HOST:PORT of REST,
     None for no REST; `grace`: seconds for the calls in flight at the end; `poll`: seconds between looks for new
-    versions, 0 for none; `casualties`: the file of Casualties, None for none.
+    versions, 0 for none; `casualties` and `pulse`: the files of Casualties and of a Pulse, None for none; `metrics`:
+    the folder to keep metrics in, None for this process's memory.
     """
 
     address: str
@@ -40,11 +44,15 @@ class ServerSettings(BaseModel):
     grace: float = 30.0
     poll: float = 0.0
     casualties: Path | None = None
+    pulse: Path | None = None
+    metrics: Path | None = None
 
 
 def run(settings: ServerSettings, lifeline: Lifeline | None = None) -> None:
-    """`serve` on an event loop of its own."""
+    """`serve` on an event loop of its own, traced where the environment says so."""
+    tracing.start("model-server")
     uvloop.run(serve(settings, lifeline or Lifeline(None)))
+    tracing.stop()
 
 
 async def serve(settings: ServerSettings, lifeline: Lifeline) -> None:
@@ -54,7 +62,8 @@ async def serve(settings: ServerSettings, lifeline: Lifeline) -> None:
     """
     check_free(settings.address)
     listener = listen(settings.rest_address) if settings.rest_address else None
-    repository = Repository(settings.models, Casualties(settings.casualties) if settings.casualties else None)
+    pulse = Pulse(settings.pulse) if settings.pulse else None
+    repository = Repository(settings.models, Casualties(settings.casualties, pulse) if settings.casualties else None)
     repository.load()
     server = _grpc_server(repository, settings.address)
     await server.start()
@@ -76,11 +85,14 @@ async def serve(settings: ServerSettings, lifeline: Lifeline) -> None:
     gc.freeze()
     engines = sorted({model.engine for model in settings.models})
     print(f"serving {', '.join(repository.names)} with {', '.join(engines)} on {where}", flush=True)
+    background = [asyncio.create_task(_watch(repository, settings.poll))]
+    if pulse is not None:
+        background.append(asyncio.create_task(pulse.beat()))
     lifeline.ready()
-    watching = asyncio.create_task(_watch(repository, settings.poll))
     await stop.wait()
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
+    for task in background:
+        task.cancel()
+    await asyncio.gather(*background, return_exceptions=True)
     stopping = [server.stop(settings.grace)]
     if rest is not None:
         stopping.append(rest.stop())
@@ -105,8 +117,8 @@ def _grpc_server(repository: Repository, address: str) -> grpc.aio.Server:
             ("grpc.so_reuseport", 0),
         ]
     )
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(repository), server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(repository), server)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(repository), Refusing(server))
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(repository), Refusing(server))
     try:
         server.add_insecure_port(address)
     except RuntimeError as error:
@@ -121,7 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     lifeline = Lifeline.from_environment()
     try:
-        run(ServerSettings.model_validate_json(options.settings.read_bytes()), lifeline)
+        settings = ServerSettings.model_validate_json(options.settings.read_bytes())
+        if settings.metrics is not None:
+            metrics_folder.keep_in(settings.metrics)
+        run(settings, lifeline)
     except VisionserveError as error:
         print(f"error: {error}", flush=True)
         lifeline.failed(str(error))

@@ -23,6 +23,7 @@ from visionserve.inference.client import REQUEST_ID, RETRY_AFTER
 from visionserve.inference.descriptions import metadata_response, status_response
 from visionserve.inference.engine import TensorSpec
 from visionserve.inference.repository import Repository
+from visionserve.inference.tracing import traced_predict
 
 CODES = {
     InvalidInputError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -51,6 +52,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._repository = repository
 
     @_errors_as_codes
+    @traced_predict
     async def Predict(self, request, context):  # type: ignore[no-untyped-def]
         spec = request.model_spec
         model = self._repository.find(*_which(spec))

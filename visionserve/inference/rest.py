@@ -15,6 +15,7 @@ from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
 from visionserve.errors import InvalidInputError, VisionserveError
+from visionserve.inference import metrics
 from visionserve.inference.descriptions import metadata_response, signature_definitions, status_response
 from visionserve.inference.predict_json import predict_response, read_predict_request
 from visionserve.inference.repository import Repository
@@ -24,6 +25,8 @@ from visionserve.inference.tensors import MAX_TENSOR_BYTES
 _MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]{1,19})|/labels/(?P<label>[^/:]+))?"
 _CALL = re.compile(_MODEL + r":(?P<method>predict|classify|regress)", re.IGNORECASE)
 _DESCRIPTION = re.compile(_MODEL + r"(?P<metadata>/metadata)?", re.IGNORECASE)
+# Where TensorFlow Serving has its own for Prometheus (tensorflow_serving/config/monitoring_config.proto).
+METRICS = "/monitoring/prometheus/metrics"
 # Larger bodies are read, and larger answers written, in a thread: it takes more than the millisecond that a call
 # on another connection may be made to wait.
 INLINE_BYTES = 1 << 16
@@ -51,6 +54,10 @@ class _Rest:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         path = scope["raw_path"].decode("ascii")
+        if request.method == "GET" and path == METRICS:
+            text, content_type = metrics.exposition()
+            await Response(text, headers={"content-type": content_type})(scope, receive, send)
+            return
         if not path.lower().startswith("/v1/"):
             raise HTTPException(404, f"There is nothing at {path}: ask /v1/models/NAME.")
         if request.method == "POST" and (match := _CALL.fullmatch(path)):

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from visionserve.inference.casualties import Casualties
 from visionserve.inference.engine import DEFAULT_SIGNATURE, Arrays, Signature
 from visionserve.inference.engines import load_engine
 from visionserve.inference.image_bytes import IMAGE_BYTES, image_bytes_of
+from visionserve.inference.metrics import BatchMetrics
+from visionserve.inference.time_limit import BatchTimeLimit
 from visionserve.inference.version_policy import VersionPolicy
 
 
@@ -43,13 +46,16 @@ class ServedModel:
         self._image_bytes = image_bytes_of(self.engine.signature, settings.threads)
         if self._image_bytes:
             self.signatures[IMAGE_BYTES] = self._image_bytes.signature
-        self._warm_up()
+        time_limit = BatchTimeLimit()
+        self._warm_up(time_limit)
         self._batcher = Batcher(
             self.engine,
             settings.max_batch_size,
             settings.batch_interval,
             name=f"engine-{self.name}-{version}",
             casualties=casualties,
+            metrics=BatchMetrics(self.name),
+            time_limit=time_limit,
         )
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -92,11 +98,14 @@ class ServedModel:
         self._batcher.close()
         self.engine.close()
 
-    def _warm_up(self) -> None:
-        """One inference of a batch of one, so that the first request does not pay for lazy set-up."""
+    def _warm_up(self, time_limit: BatchTimeLimit) -> None:
+        """Infers a batch of one, so that the first request does not pay for lazy set-up, and again, for its time."""
         inputs = {}
         for name, spec in self.engine.signature.inputs.items():
             if spec.dtype.kind in "OSU":
                 return
             inputs[name] = np.zeros([1 if size == -1 else size for size in spec.shape], spec.dtype)
-        self.engine.infer(inputs)
+        for _ in range(2):
+            started = time.monotonic()
+            self.engine.infer(inputs)
+            time_limit.observe(inputs, time.monotonic() - started)

@@ -152,3 +152,25 @@ def post(api: Api, payload: dict) -> requests.Response:
 def write(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
+
+
+def test_without_a_key_of_its_file_an_api_is_not_asked(api: Api, tmp_path: Path):
+    key = "a-key-of-an-api-on-ray-0123456789"
+    (tmp_path / "keys").write_text(key)
+    spec = api.spec("keyed", name="keyed", networking={"endpoint": "/keyed"})
+    done = api.machine.cortex("deploy", spec, *api.options, "--api-key-file", tmp_path / "keys")
+    assert done.returncode == 0, done.stderr
+    endpoint = api.store.get("keyed").endpoint
+    answers = [requests.post(endpoint, json={}, headers=headers, timeout=60) for headers in ({}, {"x-api-key": key})]
+    assert [answer.status_code for answer in answers] == [401, 200]
+    assert all(len(answer.headers["x-request-id"]) == 36 for answer in answers)
+    assert "Bearer $CORTEX_API_KEY" in api.machine.cortex("get", "keyed").stdout
+    files = [path for path in api.machine.state.rglob("*") if path.is_file()]
+    assert not [path for path in files if key.encode() in path.read_bytes()]
+    assert api.machine.cortex("delete", "keyed").returncode == 0
+
+
+def test_what_serve_decides_itself_is_wrong_usage(api: Api):
+    done = api.machine.cortex("deploy", api.spec(), *api.options, "--log-format", "json")
+    assert done.returncode == 2
+    assert "--log-format and --no-access-log are for --env local" in done.stderr

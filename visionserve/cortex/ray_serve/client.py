@@ -12,6 +12,7 @@ from visionserve.inference import tensors
 from visionserve.inference.client import Signatures, pick_model, version_number
 from visionserve.inference.repository import Repository
 from visionserve.inference.served_model import ModelSettings
+from visionserve.inference.tracing import end_decode
 
 
 class BatchingClient:
@@ -32,6 +33,7 @@ class BatchingClient:
         name = pick_model(self._repository.names, model_name)
         model = self._repository.find(name, version_number(model_version))
         inputs = {key: np.asarray(value) for key, value in model_input.items()}
+        end_decode()
         answer = asyncio.run_coroutine_threadsafe(model.infer(inputs), self._loop)
         try:
             return answer.result(self._timeout)

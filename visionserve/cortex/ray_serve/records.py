@@ -3,7 +3,7 @@ from pathlib import Path
 
 from visionserve.cortex.ray_serve.mapping import Resources
 from visionserve.cortex.ray_serve.settings import ReplicaSettings
-from visionserve.cortex.store import Named, RecordStore, state_folder
+from visionserve.cortex.record_store import Named, RecordStore, state_folder
 
 
 class RayDeployment(Named):

@@ -5,6 +5,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from visionserve import tracing
+from visionserve.cortex.api_key import RequireKey
 from visionserve.cortex.app import ApiApp
 from visionserve.cortex.host import REMOTE_TIMEOUT
 from visionserve.cortex.in_flight import Count
@@ -14,6 +16,7 @@ from visionserve.cortex.predictor import Predictor, enter_project
 from visionserve.cortex.ray_serve.client import BatchingClient
 from visionserve.cortex.ray_serve.settings import ReplicaSettings
 from visionserve.cortex.spec.api import ApiSpec
+from visionserve.cortex.tracing import traced_application
 from visionserve.errors import DeploymentError, VisionserveError
 from visionserve.inference.client import ServingClient
 
@@ -42,6 +45,7 @@ class Replica:
         _log_with_serve()
         spec = _placed(settings)
         enter_project(spec)
+        tracing.start(spec.name)
         client: Any = None
         self._engine: str | None = None
         if settings.remote is not None:
@@ -57,8 +61,11 @@ class Replica:
         if "cv2" in sys.modules:
             # The threads of the predictors are the concurrency; OpenCV's own would only fight over the same cores.
             sys.modules["cv2"].setNumThreads(1)
-        api = ApiApp(spec, self._engine, predictors, client, Count(), RequestMetrics())
-        self._application = _Mounted(api.application())
+        metrics = RequestMetrics(spec.name, self._engine)
+        api = ApiApp(spec, self._engine, predictors, client, Count(), metrics, autoscaled=True)
+        application = traced_application(api.application())
+        # Access lines and request ids are Serve's own.
+        self._application = _Mounted(RequireKey(application, settings.api_keys) if settings.api_keys else application)
 
 
 class _Mounted:

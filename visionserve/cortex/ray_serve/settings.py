@@ -13,7 +13,7 @@ class ReplicaSettings(BaseModel):
     spec: its local model folders are looked for in `packages`, and all else in `project`.
     project: the folder on the node; a relative one starts from the replica's working folder.
     engine: one of ENGINES; threads: of the engine; packages: the path of a model folder in the spec -> the URI of the
-    package that Ray brought it in, none where the folder is at that path on every node.
+    package that Ray brought it in, none where the folder is at that path on every node; api_keys: the digests of keys.
     """
 
     spec: ApiSpec
@@ -23,6 +23,7 @@ class ReplicaSettings(BaseModel):
     threads: int = 1
     remote: RemoteModels | None = None
     packages: dict[str, str] = {}
+    api_keys: list[str] = []
 
     def as_argument(self) -> dict[str, Any]:
         return self.model_dump(mode="json")

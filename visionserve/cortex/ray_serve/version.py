@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from visionserve import __version__
+from visionserve.cortex.log_format import LogFormat
 from visionserve.cortex.ray_serve.mapping import Resources
 from visionserve.cortex.ray_serve.packages import Package, model_packages, own_package, project_package
 from visionserve.cortex.ray_serve.settings import ReplicaSettings
@@ -22,7 +23,8 @@ LOGGED = {"RAY_SERVE_LOG_TO_STDERR": "0"}
 
 @dataclass(frozen=True)
 class RayOptions:
-    """What the command line adds to a spec. `host` and `port`: of Serve's proxies, None for those it has."""
+    """What the command line adds to a spec. `host` and `port`: of Serve's proxies, None for those it has; `api_keys`:
+    as in DeployOptions."""
 
     engine: str = "auto"
     host: str | None = None
@@ -30,6 +32,9 @@ class RayOptions:
     force: bool = False
     on_cpu: bool = False
     tensorflow_serving: str | None = None
+    api_keys: tuple[str, ...] = ()
+    log_format: LogFormat = "text"
+    access_log: bool = True
 
     @property
     def without_devices(self) -> bool:
@@ -57,6 +62,11 @@ class Version:
 @contextmanager
 def version_of(spec: ApiSpec, options: RayOptions) -> Iterator[Version]:
     """Its packages are there for the block. Raises ModelError, UsageError or DeploymentError."""
+    if options.log_format != "text" or not options.access_log:
+        raise UsageError(
+            "--log-format and --no-access-log are for --env local: on Ray, Serve writes the access lines, and its "
+            "logging_config says how."
+        )
     remote = None
     models: dict[str, Package] = {}
     if options.tensorflow_serving is not None:
@@ -75,6 +85,7 @@ def version_of(spec: ApiSpec, options: RayOptions) -> Iterator[Version]:
             on_cpu=options.on_cpu,
             remote=remote,
             packages=dict(zip(models, uris[2:], strict=True)),
+            api_keys=list(options.api_keys),
         )
         yield Version(settings, packages, uris)
 

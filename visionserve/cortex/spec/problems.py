@@ -41,7 +41,9 @@ def _problem(api: WrittenApi, detail: Any) -> Problem:
     expected = {"tuple_type": "a list", "string_type": "text"}.get(kind, "a mapping")
     section = section_of(names)
     allowed = f" (allowed: {', '.join(section.model_fields)})" if section and expected == "a mapping" else ""
-    return Problem(api.line_of(path), f"{name}: {shown(value)} is not {expected}{allowed}")
+    # What is written there may be a secret.
+    seen = "its value" if names[:2] == ("predictor", "env") and len(names) > 2 else shown(value)
+    return Problem(api.line_of(path), f"{name}: {seen} is not {expected}{allowed}")
 
 
 def _unknown(api: WrittenApi, path: FieldPath, names: tuple[str, ...]) -> str:

@@ -7,7 +7,7 @@ from visionserve.cortex.spec.api import ApiFields, Autoscaling, Models, Predicto
 from visionserve.cortex.spec.yaml_lines import FieldPath
 
 NEURON_CORES = 4  # of one Inferentia chip
-OWN_PAGES = ("/healthz", "/metrics")
+OWN_PAGES = ("/healthz", "/metrics", "/sample.jpg")
 
 BrokenRule = tuple[FieldPath, str]
 

@@ -1,4 +1,3 @@
-import logging
 from importlib.util import find_spec
 
 import click
@@ -41,13 +40,12 @@ def function(host: str, port: int) -> None:
     missing = [name for name in REQUIRED if find_spec(name) is None]
     if missing:
         raise MissingError(f"The function needs {', '.join(missing)}: run pip install 'visionserve[functions]'.")
-    logging.basicConfig(format="%(levelname)s %(message)s")
-    logging.getLogger("visionserve").setLevel(logging.INFO)
-
+    from visionserve.log_lines import log_to_stderr
     from visionserve.services.function.classifier import find_model
     from visionserve.services.function.server import run
     from visionserve.services.function.settings import read_settings
 
+    log_to_stderr()
     settings = read_settings()
     find_model(settings.model_path, settings.engine)
     run(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")

@@ -71,7 +71,8 @@ def read_routes(file: Path | None) -> list[Route]:
 
 def _read(file: Path) -> _Document:
     try:
-        return _Document.model_validate(yaml.load(file.read_text(encoding="utf-8"), _Loader))
+        # _Loader is a SafeLoader.
+        return _Document.model_validate(yaml.load(file.read_text(encoding="utf-8"), _Loader))  # nosec B506
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:

@@ -1,6 +1,5 @@
 import asyncio
 import gc
-import logging
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,6 +10,8 @@ import uvloop
 from visionserve.errors import UsageError
 from visionserve.inference.http_server import HttpServer
 from visionserve.inference.listener import listen
+from visionserve.log_lines import log_to_stderr
+from visionserve.redaction import redacted
 from visionserve.services.rest.app import application
 from visionserve.services.rest.classifier import Classifier
 from visionserve.services.rest.embedded import EmbeddedServer
@@ -29,8 +30,7 @@ def run(settings: Settings) -> None:
 
     Raises UsageError for wrong settings, DeploymentError for a port in use or a model server that does not start.
     """
-    logging.basicConfig(format="%(levelname)s %(message)s")
-    logging.getLogger("visionserve").setLevel(logging.INFO)
+    log_to_stderr()
     # A signal before anything is served cancels.
     with suppress(asyncio.CancelledError):
         uvloop.run(_serve(settings))
@@ -45,7 +45,7 @@ async def _serve(settings: Settings) -> None:
     serving: Serving
     if settings.tensorflow_serving:
         routes, serving = _remote(settings, routes)
-        who = f"TensorFlow Serving at {settings.tensorflow_serving}"
+        who = f"TensorFlow Serving at {redacted(settings.tensorflow_serving)}"
     else:
         embedded = EmbeddedServer(routes, settings.engine, GRACE)
         serving = GrpcServing(embedded.address, {route.model for route in routes}, settings.timeout)
