@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +96,14 @@ def test_a_refused_request_is_answered_before_its_body_comes(sleeper: Sleeper):
 
         wait_for(answered_from_its_head)
     assert {answer.status for answer in load.failed} == {503}
+
+
+def test_where_others_add_replicas_nothing_is_refused_below_max_replica_concurrency(machine: Machine, tmp_path: Path):
+    machine.environment["VISIONSERVE_AUTOSCALED"] = "1"
+    predictor = {"processes_per_replica": WORKERS, "threads_per_process": THREADS}
+    spec = write_project(tmp_path / "project", SLEEPER, predictor=predictor)
+    endpoint = machine.deploy(spec, "--port", free_port()).endpoint
+    assert codes(send(endpoint, b"{}", 200, 1 / (10 * CAPACITY))) == {200}
 
 
 def test_slow_senders_of_bodies_are_not_in_flight(sleeper: Sleeper):

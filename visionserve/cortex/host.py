@@ -16,7 +16,7 @@ from typing import Any
 
 from visionserve import descriptors, metrics_folder, tracing
 from visionserve.cortex.log_format import log_to_stdout
-from visionserve.cortex.settings import RunSettings
+from visionserve.cortex.settings import AUTOSCALED, RunSettings
 from visionserve.errors import VisionserveError
 from visionserve.lifeline import Lifeline
 
@@ -134,7 +134,8 @@ def _build(run: RunSettings, slot: int, lifeline: Lifeline):  # type: ignore[no-
         sys.modules["cv2"].setNumThreads(1)
     in_flight = InFlight(run.in_flight, run.spec.predictor.processes_per_replica).slot(slot)
     metrics = WorkerMetrics(run.metrics, run.spec.name, run.engine)
-    api = ApiApp(run.spec, run.engine, [predictor], client, in_flight, metrics)
+    autoscaled = bool(os.environ.get(AUTOSCALED))
+    api = ApiApp(run.spec, run.engine, [predictor], client, in_flight, metrics, autoscaled)
     closing = asyncio.Event()
     writer = LineWriter(sys.stdout.fileno()) if run.access_log else None
     write = writer.write if writer else None

@@ -8,6 +8,9 @@ from visionserve.cortex.remote_models import RemoteModels
 from visionserve.cortex.spec.api import ApiSpec
 from visionserve.inference.served_model import ModelSettings
 
+# In the environment of a deployment to which others add replicas where many requests are in flight, such as Knative.
+AUTOSCALED = "VISIONSERVE_AUTOSCALED"
+
 
 class RunSettings(BaseModel):
     """All that a supervisor and its processes need to know of one run of an API; a JSON file in the run's folder.

@@ -7,6 +7,7 @@ from visionserve.cortex.manifests.options import ExportOptions
 from visionserve.cortex.manifests.pod import PROJECT_MOUNT, SECURITY, claims_models, environment, metadata, spec_path
 from visionserve.cortex.manifests.project import Project
 from visionserve.cortex.manifests.quantity import cpu_quantity, memory_quantity
+from visionserve.cortex.settings import AUTOSCALED
 from visionserve.cortex.spec.api import ApiSpec, Autoscaling
 
 PORT = 8080
@@ -103,10 +104,12 @@ def _seconds(duration: float) -> str:
 
 def _container(spec: ApiSpec, options: ExportOptions) -> dict[str, Any]:
     variables = environment(spec, options)
+    # An API that refused early would hide its load from the autoscaler.
+    variables["env"] = [*variables.get("env", []), {"name": AUTOSCALED, "value": "1"}]
     if claims_models(spec, options):
         # KServe mounts it at /mnt/models by itself: a volume of one's own would need a feature flag of Knative's.
         source = {"name": "STORAGE_URI", "value": f"pvc://{options.models_claim}"}
-        variables["env"] = [*variables.get("env", []), source]
+        variables["env"].append(source)
     health = {"path": "/healthz", "port": PORT}
     return {
         "name": "kserve-container",
