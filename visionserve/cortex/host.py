@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--slot", type=int, required=True, help="this worker's number in its replica")
     parser.add_argument("--listener", type=int, required=True, help="descriptor of the listening socket")
     options = parser.parse_args(arguments)
+    # What the predictor prints is in the log as it is printed, not when some kilobytes have gathered.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     lifeline = Lifeline.from_environment()
     run = RunSettings.model_validate_json(options.run.read_bytes())
     log_to_stdout(run.log_format)

@@ -73,6 +73,7 @@ class Batcher:
         self._queue: deque[_Request] = deque()
         self._changed = threading.Condition()
         self._closed = False
+        self._suspect_runs = False
         pages = casualties.pages(engine.slots) if casualties else []
         self._threads = [
             threading.Thread(target=self._work, args=[page], name=f"{name}-{slot}", daemon=True)
@@ -152,6 +153,9 @@ class Batcher:
             if self._metrics:
                 self._metrics.run(rows, ended - started)
             with self._changed:
+                if batch[0].alone:
+                    self._suspect_runs = False
+                    self._changed.notify_all()
                 waiting = sum(request.rows for request in self._queue)
                 self._adaptive.observe(rows, ended - started, waiting)
         if page is not None:
@@ -167,11 +171,15 @@ class Batcher:
                         return []
                     self._changed.wait()
                     continue
+                if not self._bring_forward():
+                    self._changed.wait()
+                    continue
                 batch = self._fitting()
                 left = batch[0].due - time.monotonic()
                 if left <= 0 or self._closed or sum(request.rows for request in batch) >= self._max_rows:
                     for _ in batch:
                         self._queue.popleft()
+                    self._suspect_runs |= batch[0].alone
                     return batch
                 self._changed.wait(left)
 
@@ -181,6 +189,21 @@ class Batcher:
             self._queue = deque(request for request in self._queue if not request.answer.done())
             if self._metrics:
                 self._metrics.wait(len(self._queue) - before)
+
+    def _bring_forward(self) -> bool:
+        """Puts a request first that may run now; False where there is none.
+
+        Two that an engine died with may not run side by side: the innocent one would die of the other, time and again.
+        """
+        if not (self._suspect_runs and self._queue[0].alone):
+            return True
+        number = next((number for number, request in enumerate(self._queue) if not request.alone), None)
+        if number is None:
+            return False
+        request = self._queue[number]
+        del self._queue[number]
+        self._queue.appendleft(request)
+        return True
 
     def _fitting(self) -> list[_Request]:
         first = self._queue[0]
