@@ -53,7 +53,12 @@ def paste(view, photo):
 def choose_by_keyboard(view, photo):
     tab_to(view, "photo")
     choosers = []
-    view.page.on("filechooser", lambda chooser: choosers.append(chooser))
+
+    # Playwright writes an attribute to what it is given, which a list's own method has no room for.
+    def keep(chooser):
+        choosers.append(chooser)
+
+    view.page.on("filechooser", keep)
     # Chromium drops a key that comes while it is busy with the page.
     for _ in range(10):
         view.page.keyboard.press("Enter")
