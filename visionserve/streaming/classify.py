@@ -20,8 +20,8 @@ from visionserve.vision.pixels import to_input
 
 # Of a probability: those that float32 has.
 DIGITS = 7
-# Rows of a batch at most. Learning the size, as the servers do, finds no faster one on a CPU, and the engine keeps the
-# memory of the largest that was ever tried: 16 would add a fifth to a worker in the middle of a job.
+# Rows of a batch at most. The engine keeps the memory of the largest that it ever ran, and learning the size, as the
+# servers do, would try 16 in the middle of a job: a fifth more for a worker.
 BATCH = 8
 
 
