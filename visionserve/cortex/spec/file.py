@@ -10,6 +10,7 @@ from visionserve.cortex.spec.problems import field_problems, shown
 from visionserve.cortex.spec.rules import broken_rules
 from visionserve.cortex.spec.yaml_lines import Problem, YamlDocument, read_yaml
 from visionserve.errors import UsageError
+from visionserve.log_lines import escaped
 
 LARGEST_FILE = 2**20
 
@@ -32,7 +33,7 @@ def load_specs(path: Path) -> list[ApiSpec]:
             specs.append(spec)
     if document.problems:
         problems = sorted(document.problems, key=lambda problem: problem.line)
-        raise UsageError("\n".join(f"{path}:{problem.line}: {problem.sentence}" for problem in problems))
+        raise UsageError("\n".join(f"{path}:{problem.line}: {escaped(problem.sentence)}" for problem in problems))
     return specs
 
 
