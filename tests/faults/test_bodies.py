@@ -6,9 +6,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import DeployedApi, Machine, free_port, post, wait_for
+from tests.conftest import DeployedApi, post, wait_for
 from tests.faults.raw_client import RawAnswer, connect, head, pieces, talk
-from tests.projects import ECHO, write_project
 
 # Of CPU time, and of memory, that a refused request may cost; from the issue.
 CPU_SECONDS, MEMORY_MIB = 0.1, 50
@@ -18,13 +17,6 @@ FORM = "application/x-www-form-urlencoded"
 PART = b'--x\r\ncontent-disposition: form-data; name="a"%s\r\n\r\n\r\n'
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedApi]:
-    machine = Machine(tmp_path_factory.mktemp("machine"))
-    yield machine.deploy(write_project(tmp_path_factory.mktemp("project"), ECHO), "--port", free_port())
-    machine.clean()
 
 
 @pytest.fixture(scope="module")

@@ -7,23 +7,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import DeployedApi, Machine, free_port, post, wait_for
+from tests.conftest import DeployedApi, post, wait_for
 from tests.faults.raw_client import connect, head, talk
 from tests.inference.model_servers import PREDICT, model_server
-from tests.projects import ECHO, write_project
 
 IDLE, SLOW = 300, 20
 # What the head of a request and a stalled body have, and the seconds between two looks at them, several times over.
 PATIENCE = 40
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedApi]:
-    machine = Machine(tmp_path_factory.mktemp("machine"))
-    yield machine.deploy(write_project(tmp_path_factory.mktemp("project"), ECHO), "--port", free_port())
-    machine.clean()
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import pytest
 from visionserve.errors import InferenceError, OverloadedError
 from visionserve.inference.batch_limit import AdaptiveBatchLimit
 from visionserve.inference.batcher import Batcher
+from visionserve.inference.casualties import Casualties
 from visionserve.inference.engine import Signature, TensorSpec
 
 ROWS = TensorSpec(np.dtype(np.float32), (-1, 1))
@@ -197,3 +198,21 @@ def test_the_limit_does_not_grow_without_requests_to_fill_it():
     for _ in range(100):
         limit.observe(4, 0.02, waiting=7)
     assert limit.rows == 4
+
+
+def test_two_requests_that_an_engine_died_with_never_run_side_by_side(tmp_path):
+    engine = SteppedEngine()
+    engine.slots = 2
+    for page, dead in zip(Casualties(tmp_path / "casualties").pages(2), ("one", "two"), strict=True):
+        page.begin([dead], limit=1)
+
+    async def scenario(batcher):
+        named = {"one": 1, "two": 2, "": 3}
+        tasks = [asyncio.create_task(batcher.infer(number(value), name)) for name, value in named.items()]
+        await until(lambda: len(engine.batches) == 2)
+        assert sorted(engine.batches) == [[1], [3]]
+        engine.step(3)
+        assert [answer["y"].tolist() for answer in await asyncio.gather(*tasks)] == [[[2]], [[4]], [[6]]]
+        assert engine.batches[2] == [2]
+
+    run(engine, scenario, casualties=Casualties(tmp_path / "casualties"))
