@@ -48,17 +48,17 @@ def talk(endpoint: str, *parts: bytes | Iterable[bytes]) -> RawAnswer:
         for part in parts:
             for piece in [part] if isinstance(part, bytes) else part:
                 if select.select([connection], [], [], 0)[0]:
-                    return _read(connection, sent)
+                    return read_answer(connection, sent)
                 connection.sendall(piece)
                 sent += len(piece)
-        return _read(connection, sent)
+        return read_answer(connection, sent)
 
 
 def pieces(data: bytes, size: int = 1 << 16) -> Iterable[bytes]:
     return (data[start : start + size] for start in range(0, len(data), size))
 
 
-def _read(connection: socket.socket, sent: int) -> RawAnswer:
+def read_answer(connection: socket.socket, sent: int = 0) -> RawAnswer:
     data = b""
     while b"\r\n\r\n" not in data:
         part = connection.recv(1 << 16)

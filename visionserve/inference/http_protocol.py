@@ -15,8 +15,8 @@ BODY_RATE = 500
 BODY_SECONDS = 10.0
 # Smaller bodies of refused requests are read and forgotten, and their connections stay open.
 SMALL_BODY_BYTES = 1 << 20
-# How long, and for how many bytes, a client may go on sending a body after it was refused, before it is cut off: one
-# that is cut off at once would lose the answer.
+# How long, and for how many bytes, a client may go on sending after it was refused, before it is cut off: one that is
+# cut off at once would lose the answer.
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 8 << 20
 
@@ -116,12 +116,10 @@ class WatchedProtocol(HttpToolsProtocol):
 
     def close(self) -> None:
         """After the answer: at once, or when the client has had time to read it while it still sends its body."""
-        if self._body_since is None or self.transport.is_closing():
+        if self._body_since is None:
             self.transport.close()
-        elif self._discarded is None:
-            self._discarded = 0
-            self.transport.write_eof()
-            self._linger = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        else:
+            self._close_gently()
 
     def _is_free(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
@@ -138,7 +136,13 @@ class WatchedProtocol(HttpToolsProtocol):
         body = orjson.dumps({"error": sentence})
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[status] + head + body)
-        self.transport.close()
+        self._close_gently()
+
+    def _close_gently(self) -> None:
+        if self._discarded is None and not self.transport.is_closing():
+            self._discarded = 0
+            self.transport.write_eof()
+            self._linger = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
 
 class _AnswerTransport:
