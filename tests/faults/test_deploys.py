@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
@@ -14,6 +15,7 @@ import requests
 from tests.conftest import REPOSITORY, DeployedApi, Machine, free_port, post, wait_for
 from tests.projects import ECHO, VERSIONED, repository_spec, write_project
 from tests.steady_load import Load
+from visionserve.cortex.host import FAREWELL
 
 pytestmark = pytest.mark.slow
 
@@ -106,12 +108,38 @@ def test_sigterm_answers_what_is_in_flight_and_takes_no_new_connection(machine: 
         # Its connection is kept alive: it goes on being answered, and is told to end.
         wait_for(lambda: session.post(endpoint, json={}).headers.get("connection") == "close")
         wait_for(lambda: refuses(endpoint))
+        # Beyond the time for connections that are kept alive.
+        time.sleep(FAREWELL + 1)
         assert not any(answer.done() for answer in held)
         gate.touch()
     assert [answer.result().status_code for answer in held] == [200] * 4
     _, alive = psutil.wait_procs(everything, END_SECONDS)
     assert alive == []
     assert machine.get() == []
+    assert log(machine).count("status=200") >= len(held)
+    assert "Traceback" not in log(machine)
+
+
+def test_a_request_that_never_ends_does_not_hold_up_the_end(machine: Machine, tmp_path):
+    api = machine.deploy(write_project(tmp_path / "project", GATED), "--port", free_port())
+    supervisor = supervisor_of(api)
+    everything = [supervisor, *supervisor.children(recursive=True)]
+    with ThreadPoolExecutor(1) as threads:
+        held = threads.submit(post, api.endpoint, json={"gate": str(tmp_path / "gate")})
+        wait_for(lambda: api.row()["in_flight"] == 1)
+        supervisor.send_signal(signal.SIGTERM)
+        _, alive = psutil.wait_procs(everything, END_SECONDS)
+    assert alive == []
+    answer = held.result()
+    assert (answer.status_code, "is being stopped" in answer.json()["error"]) == (503, True)
+    assert "status=503" in log(machine)
+    assert "Traceback" not in log(machine)
+    assert machine.get() == []
+
+
+def log(machine: Machine) -> str:
+    """Of an API that has ended."""
+    return "".join(path.read_text() for path in machine.state.rglob("api.log"))
 
 
 def refuses(endpoint: str) -> bool:

@@ -29,10 +29,15 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
         self._connecting: set[asyncio.Task] = set()
+        self._closed = False
         listener.setblocking(False)
         self._listen()
 
     def close(self) -> None:
+        """May be called again, also when the listening socket is closed."""
+        if self._closed:
+            return
+        self._closed = True
         if self._pause is not None:
             self._pause.cancel()
         self._loop.remove_reader(self._listener)

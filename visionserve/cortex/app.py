@@ -175,6 +175,11 @@ class _PredictEndpoint:
             log.warning("%s", error)
             self._api.reject("queue" if isinstance(error, OverloadedError) else "model_server")
             response = error_response(str(error), error.status, RETRY_LATER)
+        except asyncio.CancelledError:
+            # The server ends, and its grace is over. The predictor goes on until its process is killed.
+            sentence = "The API is being stopped and could not wait for this request any longer: try again."
+            self._api.reject("stopping")
+            response = error_response(sentence, 503, RETRY_LATER)
         except Exception:
             log.exception("the predictor failed")
             response = Response("internal server error", 500, media_type="text/plain")

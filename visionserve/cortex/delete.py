@@ -4,7 +4,7 @@ from contextlib import suppress
 import psutil
 
 from visionserve.cortex import control
-from visionserve.cortex.host import FAREWELL, GRACE
+from visionserve.cortex.host import END_SECONDS
 from visionserve.cortex.processes import kill
 from visionserve.cortex.store import Deployment, Store
 from visionserve.errors import DeploymentError
@@ -22,7 +22,7 @@ def delete(name: str, store: Store) -> None:
         if deployment is not None and deployment.is_running():
             try:
                 control.ask(deployment.control, "stop", timeout=5)
-                _wait_until_ended(deployment, 2 * GRACE + FAREWELL + 5)
+                _wait_until_ended(deployment, END_SECONDS + 5)
             except DeploymentError:
                 with suppress(psutil.NoSuchProcess):
                     kill([psutil.Process(deployment.pid)])
@@ -38,7 +38,7 @@ def end_strays(name: str, store: Store, known: Deployment | None) -> None:
     for supervisor in supervisors:
         with suppress(psutil.NoSuchProcess):
             supervisor.terminate()
-    _, left = psutil.wait_procs(supervisors, 2 * GRACE + FAREWELL + 5)
+    _, left = psutil.wait_procs(supervisors, END_SECONDS + 5)
     kill(left)
 
 

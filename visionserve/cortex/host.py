@@ -23,12 +23,16 @@ from visionserve.lifeline import Lifeline
 log = logging.getLogger("visionserve")
 
 MODEL_SERVER = "model server"
-# Seconds for the requests in flight at the end. With FAREWELL it fits into the 30 that Kubernetes gives a container.
+# Seconds for the requests in flight at the end.
 GRACE = 25
 # Seconds for a TensorFlow Serving elsewhere, which runs already or is misnamed.
 REMOTE_TIMEOUT = 20.0
 # How long a kept-alive connection is still answered, with "connection: close", before it is closed under its client.
 FAREWELL = 2.0
+# Seconds for the answers to requests that are given up at the end of the grace.
+LAST_WORDS = 0.5
+# Seconds after which a run that ends is ended, of the 30 that Kubernetes gives a container.
+END_SECONDS = GRACE + FAREWELL + 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -119,6 +123,9 @@ def _build(run: RunSettings, slot: int, lifeline: Lifeline):  # type: ignore[no-
             while self.server_state.connections and time.monotonic() < deadline:
                 await asyncio.sleep(0.05)
             await super().shutdown(sockets)
+            # Those that it gave up have their last words.
+            if tasks := self.server_state.tasks:
+                await asyncio.wait(tasks, timeout=LAST_WORDS)
             if writer is not None:
                 writer.close()
 

@@ -13,7 +13,7 @@ SECONDS = "visionserve_request_seconds"
 IN_FLIGHT = "visionserve_requests_in_flight"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 # Why a request was answered 503: at max_replica_concurrency; with the engine's queue full; with no model server.
-REASONS = ("concurrency", "queue", "model_server")
+REASONS = ("concurrency", "queue", "model_server", "stopping")
 
 
 class RequestMetrics:

@@ -1,11 +1,12 @@
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from visionserve import metrics_folder
 from visionserve.child import Child
-from visionserve.cortex.host import FAREWELL, GRACE, MODEL_SERVER
+from visionserve.cortex.host import END_SECONDS, GRACE, MODEL_SERVER
 from visionserve.cortex.in_flight import InFlight
 from visionserve.cortex.metrics import ProcessMetrics
 from visionserve.cortex.settings import RunSettings
@@ -42,6 +43,7 @@ class Replica:
         self._model_server: Keeper | None = None
         self._keepers: list[Keeper] = []
         self._stopping = False
+        self._end = 0.0
         self._metrics = ProcessMetrics()
         self._watchdog = Watchdog(self._say)
         self._watching: asyncio.Task | None = None
@@ -88,6 +90,7 @@ class Replica:
         if self._stopping:
             return
         self._stopping = True
+        self._end = time.monotonic() + END_SECONDS
         # The model server is kept: what is in flight in the workers may need it.
         for keeper in self._worker_keepers():
             keeper.release()
@@ -99,12 +102,15 @@ class Replica:
                 close.cancel()
 
     async def drain(self) -> None:
-        """After `close`: what is in flight is answered, then every process ends."""
-        await asyncio.gather(*(keeper.stop(GRACE + FAREWELL + 1) for keeper in self._worker_keepers()))
+        """After `close`: what is in flight is answered, then every process ends, END_SECONDS after it at the latest."""
+        await asyncio.gather(*(keeper.stop(self._left()) for keeper in self._worker_keepers()))
         if self._model_server:
-            await self._model_server.stop(GRACE)
+            await self._model_server.stop(self._left())
         if self._watching:
             self._watching.cancel()
+
+    def _left(self) -> float:
+        return max(1.0, self._end - time.monotonic())
 
     def _worker_keepers(self) -> list[Keeper]:
         return [keeper for keeper in self._keepers if keeper is not self._model_server]
