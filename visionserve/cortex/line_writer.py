@@ -3,6 +3,7 @@ import select
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 
 # Seconds that lines are gathered for: one write for many lines.
 PAUSE = 0.05
@@ -41,15 +42,15 @@ class LineWriter:
         self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:
-        while not self._closing:
-            self._wake.wait()
-            if not self._closing:
-                time.sleep(PAUSE)
-            self._wake.clear()
-            try:
+        # Where nobody reads any more, the supervisor is gone, and this process ends with it.
+        with suppress(OSError):
+            while not self._closing:
+                self._wake.wait()
+                if not self._closing:
+                    time.sleep(PAUSE)
+                self._wake.clear()
                 self._write_all()
-            except OSError:
-                return  # nobody reads any more: the supervisor is gone, and this process ends with it
+            self._write_all()
 
     def _write_all(self) -> None:
         batch = b""
