@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.conftest import REPOSITORY, Machine, free_port, post, run, wait_for
+from tests.conftest import REPOSITORY, DeployedApi, Machine, free_port, post, run, wait_for
 from tests.cortex.otlp import Collector, Span
 from tests.photos import encoded, photographs
 from tests.projects import repository_spec
@@ -28,10 +28,16 @@ def collector() -> Iterator[Collector]:
 @pytest.fixture(scope="module")
 def endpoint(collector: Collector, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     machine = Machine(tmp_path_factory.mktemp("machine"))
-    machine.environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "200"}
-    spec = repository_spec(tmp_path_factory.mktemp("project"), REPOSITORY, model)
-    yield machine.deploy(spec, "--port", free_port(), "--engine", "openvino").endpoint
+    yield deploy(machine, tmp_path_factory.mktemp("project"), model, collector, seconds=0.2).endpoint
     machine.clean()
+
+
+def deploy(machine: Machine, project: Path, model: Path, collector: Collector, seconds: float) -> DeployedApi:
+    """The classifier, whose processes send their spans every so many seconds."""
+    machine.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector.endpoint
+    machine.environment["OTEL_BSP_SCHEDULE_DELAY"] = str(round(1000 * seconds))
+    spec = repository_spec(project, REPOSITORY, model)
+    return machine.deploy(spec, "--port", free_port(), "--engine", "openvino")
 
 
 def traced(collector: Collector, endpoint: str, body: bytes, spans: int) -> tuple[dict[str, Span], str, int]:
@@ -94,6 +100,15 @@ def test_a_request_without_a_caller_or_with_nonsense_for_one_begins_a_trace(coll
         roots = [span for span in collector.spans[before:] if not span.parent]
         assert [root.name for root in roots] == ["POST /"]
         assert collector.trace(roots[0].trace).keys() == STAGES
+
+
+def test_an_api_that_ends_sends_its_last_spans(collector: Collector, machine: Machine, model: Path, tmp_path: Path):
+    api = deploy(machine, tmp_path / "project", model, collector, seconds=3600)
+    trace = secrets.token_hex(16)
+    post(api.endpoint, data=PHOTO, headers={"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"})
+    assert collector.trace(trace) == {}
+    machine.cortex("delete", api.name)
+    assert collector.trace(trace).keys() == STAGES
 
 
 def test_a_collector_that_is_gone_costs_nobody_an_answer(collector: Collector, endpoint: str):

@@ -1,3 +1,4 @@
+import re
 import resource
 import socket
 import time
@@ -6,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 from tests.conftest import DeployedApi, post, wait_for
 from tests.faults.raw_client import connect, head, talk
@@ -55,6 +57,9 @@ def test_idle_connections_and_slow_senders_keep_nobody_out_and_are_cut(echo: Dep
     assert all(answer.startswith(b"HTTP/1.1 408 ") for answer in cut.values())
     assert b"did not come within 10 seconds" in cut[heads[0]]
     assert all(b"less than 500 bytes a second" in cut[connection] for connection in bodies)
+    wait_for(lambda: echo.log().count("status=408") == SLOW)
+    metrics = requests.get(f"{endpoint}/metrics", timeout=30).text
+    assert re.search(rf'^visionserve_requests_total{{.*code="408".*}} {SLOW}\.0$', metrics, re.MULTILINE)
     for connection in idle:
         connection.settimeout(PATIENCE)
         assert connection.recv(1) == b""

@@ -7,10 +7,9 @@ from typing import Protocol
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from visionserve.cortex.log_format import LogFormat, now, record
+from visionserve.inference.unanswered import unanswered_status
 from visionserve.request_id import request_id
 
-# As in app.py: the number that nginx logs for a client that went away.
-CLIENT_GONE = 499
 LONGEST_PATH = 256
 _PLAIN = re.compile(r"[!#-<>-\[\]-~]+")
 
@@ -64,7 +63,7 @@ class AccessLog:
             raise
         finally:
             seconds = time.perf_counter() - started
-            self._write(self._line(scope, status or CLIENT_GONE, bytes_in, bytes_out, seconds, others))
+            self._write(self._line(scope, status or unanswered_status(scope), bytes_in, bytes_out, seconds, others))
 
 
 def _text(scope: Scope, status: int, bytes_in: int, bytes_out: int, seconds: float, in_flight: int) -> str:

@@ -23,10 +23,9 @@ from visionserve.cortex.responses import error_response, json_response
 from visionserve.cortex.spec.api import ApiSpec
 from visionserve.errors import ModelUnavailableError, OverloadedError
 from visionserve.inference.client import Signatures
+from visionserve.inference.unanswered import unanswered_status
 
 SUMMARY = "make a prediction by sending a POST request with an image to this endpoint"
-# No answer reaches such a client; the number is the one that nginx logs.
-CLIENT_GONE = 499
 RETRY_LATER = {"retry-after": "1"}
 
 log = logging.getLogger("visionserve")
@@ -169,7 +168,7 @@ class _PredictEndpoint:
         except HTTPException as error:
             response = error_response(error.detail, error.status_code, dict(error.headers or {}))
         except ClientDisconnect:
-            self._api.observe(CLIENT_GONE, time.perf_counter() - started)
+            self._api.observe(unanswered_status(scope), time.perf_counter() - started)
             return
         except (ModelUnavailableError, OverloadedError) as error:
             log.warning("%s", error)

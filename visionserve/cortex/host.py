@@ -66,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     listener = socket.socket(fileno=options.listener)
     # What a predictor forks would otherwise hold the port after the API's end.
     os.register_at_fork(after_in_child=listener.close)
+    # Ends this process by the signal that stopped it: nothing comes after it.
     server.run(sockets=[listener])
-    tracing.stop()
     return 0
 
 
@@ -126,6 +126,7 @@ def _build(run: RunSettings, slot: int, lifeline: Lifeline):  # type: ignore[no-
             # Those that it gave up have their last words.
             if tasks := self.server_state.tasks:
                 await asyncio.wait(tasks, timeout=LAST_WORDS)
+            await asyncio.to_thread(tracing.stop)
             if writer is not None:
                 writer.close()
 

@@ -13,10 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from visionserve import tracing
 from visionserve.inference.tracing import predict_began
+from visionserve.inference.unanswered import unanswered_status
 
 Result = TypeVar("Result")
-# No answer reached the client.
-CLIENT_GONE = 499
 
 
 def traced_application(application: ASGIApp) -> ASGIApp:
@@ -28,7 +27,7 @@ def traced_application(application: ASGIApp) -> ASGIApp:
         if scope["type"] != "http" or scope["method"] != "POST":
             await application(scope, receive, send)
             return
-        status = CLIENT_GONE
+        status = 0
 
         async def watched(message: Message) -> None:
             nonlocal status
@@ -42,6 +41,7 @@ def traced_application(application: ASGIApp) -> ASGIApp:
             try:
                 await application(scope, receive, watched)
             finally:
+                status = status or unanswered_status(scope)
                 span.set_attribute("http.response.status_code", status)
                 if status >= 500:
                     tracing.fail(span, str(status))

@@ -6,6 +6,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from visionserve.inference.connection_watch import ConnectionWatch
+from visionserve.inference.unanswered import refuse
 
 # Seconds for the head of a request, from its first byte or from the connection on, and its size.
 HEAD_SECONDS = 10.0
@@ -111,6 +112,8 @@ class WatchedProtocol(HttpToolsProtocol):
                 if self.cycle.response_started:
                     self.transport.close()
                 else:
+                    cycle: Any = self.cycle
+                    refuse(cycle.scope, 408)
                     self._refuse(408, f"The body comes at less than {BODY_RATE} bytes a second.")
             self._received, self._body_since = 0, now
 

@@ -20,6 +20,7 @@ from visionserve.inference.descriptions import metadata_response, signature_defi
 from visionserve.inference.predict_json import predict_response, read_predict_request
 from visionserve.inference.repository import Repository
 from visionserve.inference.tensors import MAX_TENSOR_BYTES
+from visionserve.inference.unanswered import CLIENT_GONE
 
 # A name, and a version or a label of it; every path is matched without regard to case, as TensorFlow Serving does.
 _MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]{1,19})|/labels/(?P<label>[^/:]+))?"
@@ -153,8 +154,8 @@ async def _refused_by_http(request: Request, error: Exception) -> Response:
 
 
 async def _gone(request: Request, error: Exception) -> Response:
-    # 499 is what TensorFlow Serving has for it; nobody reads it.
-    return Response(status_code=499)
+    # Nobody reads it; TensorFlow Serving has the same.
+    return Response(status_code=CLIENT_GONE)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

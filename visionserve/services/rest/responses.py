@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from visionserve.errors import VisionserveError
+from visionserve.inference.unanswered import CLIENT_GONE
 
 RETRY_LATER = {"retry-after": "1"}
 
@@ -46,8 +47,7 @@ async def _on_invalid_parameter(request: Request, error: Exception) -> Response:
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
-    # The number is the one that nginx logs for it; nobody reads it.
-    return Response(status_code=499)
+    return Response(status_code=CLIENT_GONE)
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
