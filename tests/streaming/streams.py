@@ -22,13 +22,14 @@ def stream(python: Path | str, *arguments: object, **options: Any) -> subprocess
     return run(command(python, *arguments), timeout=SECONDS, **options)
 
 
-def started_stream(python: Path, *arguments: object) -> "subprocess.Popen[str]":
+def started_stream(python: Path, *arguments: object, **options: Any) -> "subprocess.Popen[str]":
     """The command with the real model; it dies with the test run, and Flink with it."""
     return subprocess.Popen(
         ["setpriv", "--pdeathsig", "KILL", *command(python, *arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        **options,
     )
 
 

@@ -1,11 +1,13 @@
 """A folder is classified on an embedded cluster."""
 
 import json
+import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import wait_for
 from tests.streaming.conftest import LABELS
 from tests.streaming.streams import SECONDS, lines, started_stream, stream
 
@@ -26,14 +28,14 @@ def broken_photo(photos: Path) -> Path:
 def test_rows_go_to_files_and_what_is_broken_to_others(
     stream_environment: Path, model: Path, photos: Path, broken_photo: Path, tmp_path: Path
 ) -> None:
-    folders = ["--imageFolder", photos, "--output", tmp_path / "rows", "--broken", tmp_path / "broken"]
+    folders = ["--imageFolder", photos, "--output", tmp_path / "two wörds, 100%20#", "--broken", tmp_path / "is broken"]
     done = stream(stream_environment, *folders, *ORIGINAL, "-p", 2, "--timeline", tmp_path / "timeline.png")
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert done.stderr.startswith("3 images, 1 broken, ")
     assert len(done.stderr.splitlines()) == 1
 
-    rows = {row["image"]: row["top5"] for row in lines(tmp_path / "rows")}
+    rows = {row["image"]: row["top5"] for row in lines(tmp_path / "two wörds, 100%20#")}
     assert set(rows) == {"chelsea.jpg", "coffee.jpg", "below/camera.jpg"}
     assert {Path(name).stem: top5[0]["label"] for name, top5 in rows.items()} == LABELS
     for top5 in rows.values():
@@ -43,7 +45,7 @@ def test_rows_go_to_files_and_what_is_broken_to_others(
         assert 0 < sum(probabilities) <= 1 + 1e-6
     assert rows["chelsea.jpg"][0]["probability"] == pytest.approx(0.75, abs=0.02)
 
-    assert lines(tmp_path / "broken") == [
+    assert lines(tmp_path / "is broken") == [
         {"image": "broken.JPG", "error": "broken.JPG is not a complete image: its JPEG data are cut off."}
     ]
     assert (tmp_path / "timeline.png").read_bytes().startswith(b"\x89PNG")
@@ -80,4 +82,32 @@ def test_what_makes_a_job_start_again_is_told_and_ctrl_c_ends_it(
     assert str(missing) in said
     assert running.returncode == 130
     assert more.splitlines()[-1].startswith("0 images, 0 broken, ")
+    assert list((tmp_path / "rows").iterdir()) == []
+
+
+def test_a_job_whose_rows_nobody_reads_is_canceled_in_silence(
+    stream_environment: Path, model: Path, photos: Path
+) -> None:
+    running = started_stream(stream_environment, "--imageFolder", photos, "--watch")
+    assert running.stdout is not None
+    assert running.stderr is not None
+    assert running.stderr.readline() == f"Watching {photos} until Ctrl-C.\n"
+    running.stdout.close()
+    assert running.stderr.read() == ""
+    assert running.wait(SECONDS) == 1
+
+
+@pytest.mark.parametrize(("number", "last"), [(signal.SIGTERM, "flink.out"), (signal.SIGINT, "shipment/shipped.zip")])
+def test_a_signal_before_there_is_a_job_leaves_nothing(
+    stream_environment: Path, model: Path, photos: Path, tmp_path: Path, number: signal.Signals, last: str
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    arguments = ["--imageFolder", photos, "--output", tmp_path / "rows"]
+    running = started_stream(stream_environment, *arguments, env={**os.environ, "TMPDIR": str(temporary)})
+    wait_for(lambda: list(temporary.glob(f"visionserve-stream-*/{last}")), SECONDS)
+    running.send_signal(number)
+    _, said = running.communicate(timeout=SECONDS)
+    assert (running.returncode, said) == (130, "Interrupted: no job is left behind.\n")
+    assert list(temporary.iterdir()) == []
     assert list((tmp_path / "rows").iterdir()) == []

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from visionserve.errors import UsageError, VisionserveError
+from visionserve.streaming.interruption import raised_once
 from visionserve.streaming.model_options import DEFAULT_INPUT_SHAPE, ModelOptions, numbers, shape
 from visionserve.streaming.model_types import DEFAULT_MODEL_TYPE
 from visionserve.streaming.rest_client import read_address
@@ -13,15 +14,17 @@ from visionserve.streaming.settings import StreamSettings
 # Imports of OpenVINO, PyFlink and PyArrow stay out of the way of --help and mistyped options.
 
 MODEL = Path("models/resnet50")
+# Flink's own bound.
+SHORTEST = 0.01
 UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0}
 # Rows come to the terminal with the checkpoints, so these are more frequent.
 FILES_INTERVAL, TERMINAL_INTERVAL = 10.0, 1.0
-# As a shell has it after Ctrl-C.
+# As a shell has it after Ctrl-C; SIGTERM gives it too.
 INTERRUPTED = 130
 
 
 class Duration(click.ParamType):
-    """Seconds of "10s", "500ms" or "1min"."""
+    """Seconds of "10s", "500ms" or "1min", SHORTEST at least."""
 
     name = "duration"
 
@@ -29,9 +32,10 @@ class Duration(click.ParamType):
         if isinstance(value, float):
             return value
         found = re.fullmatch(r"(\d+(?:\.\d+)?) *(ms|s|min)", value)
-        if found is None or float(found[1]) <= 0:
-            self.fail(f"{value} is no duration above 0, such as 10s, 500ms or 1min.", param, ctx)
-        return float(found[1]) * UNITS[found[2]]
+        seconds = float(found[1]) * UNITS[found[2]] if found else 0.0
+        if seconds < SHORTEST:
+            self.fail(f"{value} is no duration of 10ms or more, such as 10s, 500ms or 1min.", param, ctx)
+        return seconds
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -138,14 +142,16 @@ def stream(
             **others,
         )
         _check(settings)
-        from visionserve.streaming.run import run
+        with raised_once():
+            from visionserve.streaming.run import run
 
-        ended = run(settings)
+            ended = run(settings)
         ctx.exit(0 if ended or settings.watch else INTERRUPTED)
     except VisionserveError as error:
         click.echo(f"Error: {error}", err=True)
         ctx.exit(error.exit_code)
     except KeyboardInterrupt:
+        click.echo("Interrupted: no job is left behind.", err=True)
         ctx.exit(INTERRUPTED)
 
 

@@ -5,7 +5,7 @@ import re
 TRACEBACK = "Traceback (most recent call last):"
 # The last line of a trace of Python's, which is not indented, such as "package.module.Error: message".
 RAISED = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:: .*)?$")
-CAUSED = re.compile(r"^(?:Caused by: )?(?:[a-z_]\w*\.)+([A-Z][\w$]*)(?:: (.*))?$")
+CAUSED = re.compile(r"^(?:(?:Caused by)?: )?(?:[a-z_]\w*\.)+([A-Z][\w$]*)(?:: (.*))?$")
 OURS = "visionserve.errors."
 
 

@@ -83,15 +83,25 @@ def _start(folder: Path, log_folder: Path | None) -> "tuple[subprocess.Popen[byt
             # A Ctrl-C is for this process, which has the job canceled in order.
             start_new_session=True,
         )
+    try:
+        _wait_until_it_listens(server, connection)
+    except BaseException as error:
+        _stop(server)
+        if isinstance(error, TimeoutError):
+            lines = (folder / "flink.out").read_text(errors="replace").strip().splitlines()
+            said = lines[0] if lines else "it said nothing"
+            raise DeploymentError(f"Flink's Java process did not start: {said}.") from None
+        raise
+    return server, struct.unpack("!I", connection.read_bytes()[:4])[0]
+
+
+def _wait_until_it_listens(server: "subprocess.Popen[bytes]", connection: Path) -> None:
+    """Raises TimeoutError where it does not."""
     deadline = time.monotonic() + START_SECONDS
     while not connection.exists() or connection.stat().st_size < 4:
         if server.poll() is not None or time.monotonic() > deadline:
-            server.kill()
-            server.wait()
-            lines = (folder / "flink.out").read_text(errors="replace").strip().splitlines()
-            raise DeploymentError(f"Flink's Java process did not start: {lines[0] if lines else 'it said nothing'}.")
+            raise TimeoutError
         time.sleep(0.05)
-    return server, struct.unpack("!I", connection.read_bytes()[:4])[0]
 
 
 def _command(folder: Path, log_folder: Path | None) -> list[str]:

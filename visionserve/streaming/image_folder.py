@@ -31,7 +31,8 @@ def find_images(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Each image in a folder and the folders below it: its path relative to it, and its entry.
 
     Images are told by the ends of their names. A name that is no UTF-8 comes with escapes in it, under which there is
-    no file. Hidden files and folders are left out, and links to folders.
+    no file. Hidden files and folders are left out, and what is no file: pipes, sockets, devices, and links to them, to
+    folders and to nothing.
     Files that come and go meanwhile may be in it or not.
     """
     waiting = [""]
@@ -47,8 +48,16 @@ def find_images(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(f"{below}{entry.name}/")
-                elif entry.name.lower().endswith(SUFFIXES):
+                elif entry.name.lower().endswith(SUFFIXES) and _is_file(entry):
                     yield _printable(below + entry.name), entry
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        # For instance a link to itself.
+        return False
 
 
 def _printable(name: str) -> str:

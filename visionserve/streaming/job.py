@@ -66,7 +66,8 @@ def _watched(environment: StreamExecutionEnvironment, settings: StreamSettings) 
 def _files(folder: Path) -> FileSink:
     """Files of rows that get their names when a checkpoint is complete."""
     return (
-        FileSink.for_row_format(folder.as_uri(), Encoder.simple_string_encoder("UTF-8"))
+        # Flink's Path takes a string as it is: it would not decode a URI's %20.
+        FileSink.for_row_format(f"file://{folder}", Encoder.simple_string_encoder("UTF-8"))
         .with_bucket_assigner(BucketAssigner.base_path_bucket_assigner())
         .with_rolling_policy(RollingPolicy.on_checkpoint_rolling_policy())
         .with_output_file_config(OutputFileConfig.builder().with_part_prefix("part").with_part_suffix(".jsonl").build())

@@ -1,5 +1,6 @@
 import fcntl
 import json
+import operator
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,22 +110,27 @@ class OutputFolder:
 
     def _check_no_job(self, lock: IO[str]) -> None:
         lock.seek(0)
-        text = lock.read()
-        if not text:
-            return
-        earlier = json.loads(text)
+        try:
+            text = lock.read()
+            if not text:
+                return
+            cluster, job = operator.itemgetter("cluster", "job")(json.loads(text))
+        except (ValueError, TypeError, KeyError) as error:
+            raise UsageError(
+                f"{self.path / JOB}, in the folder of {self._option}, does not tell the job that it was written for: "
+                f"remove it if no job writes to that folder."
+            ) from error
         remedy = f"remove {self.path / JOB} if it is gone"
         try:
-            runs = FlinkRest(earlier["cluster"]).runs(earlier["job"])
+            runs = FlinkRest(cluster).runs(job)
         except DeploymentError as error:
             raise UsageError(
-                f"Job {earlier['job']} on {earlier['cluster']} wrote to {self._option} {self.path}, and that cluster "
-                f"does not answer: start it, or {remedy}."
+                f"Job {job} on {cluster} wrote to {self._option} {self.path}, and that cluster does not answer: start "
+                f"it, or {remedy}."
             ) from error
         if runs:
             raise UsageError(
-                f"Job {earlier['job']} on {earlier['cluster']} still writes to {self._option} {self.path}: wait for it "
-                f"or cancel it."
+                f"Job {job} on {cluster} still writes to {self._option} {self.path}: wait for it or cancel it."
             )
 
     def _remove_unfinished(self) -> None:

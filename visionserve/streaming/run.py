@@ -8,9 +8,10 @@ from visionserve.errors import InferenceError
 from visionserve.streaming.checks import check_flink, check_model, find_model
 from visionserve.streaming.gateway import java_gateway
 from visionserve.streaming.image_folder import check_image_folder, list_images
+from visionserve.streaming.interruption import noted
 from visionserve.streaming.outputs import Outputs
 from visionserve.streaming.settings import StreamSettings
-from visionserve.streaming.submission import submit
+from visionserve.streaming.submission import Submission
 from visionserve.streaming.timeline import TimelineSampler
 
 LAST_ROWS_SECONDS = 30.0
@@ -18,7 +19,8 @@ LAST_ROWS_SECONDS = 30.0
 
 def run(settings: StreamSettings) -> bool:
     """Runs the job until it has ended; whether it did by itself, and not by Ctrl-C. Raises VisionserveErrors, before
-    Java is started where that can tell."""
+    Java is started where that can tell, BrokenPipeError where nobody reads the rows, and KeyboardInterrupt while there
+    is no job."""
     images: list[str] = []
     if settings.watch:
         check_image_folder(settings.image_folder)
@@ -36,20 +38,24 @@ def run(settings: StreamSettings) -> bool:
             return True
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="visionserve-stream-")))
         given = stack.enter_context(java_gateway(folder, settings.log_folder))
-        job = submit(settings, model, done if settings.watch else images, outputs.sinks, folder, given)
-        outputs.job_runs(job.rest, job.id)
-        sampler = TimelineSampler(job.rest.url, job.id)
-        if settings.timeline:
-            sampler.start()
-        if settings.watch:
-            click.echo(f"Watching {settings.image_folder} until Ctrl-C.", err=True)
-        try:
-            ended = job.follow(outputs.convert)
-        except InferenceError:
-            outputs.job_ended()
-            raise
+        submission = Submission(settings, model, done if settings.watch else images, outputs.sinks, folder, given)
+        # From here on a cluster may have the job, which must not be left there.
+        with noted() as interrupted:
+            job = submission.start()
+            outputs.job_runs(job.rest, job.id)
+            sampler = TimelineSampler(job.rest.url, job.id)
+            if settings.timeline:
+                sampler.start()
+            if settings.watch:
+                click.echo(f"Watching {settings.image_folder} until Ctrl-C.", err=True)
+            try:
+                ended = job.follow(outputs.convert, interrupted)
+            except InferenceError:
+                outputs.job_ended()
+                raise
         outputs.job_ended()
         job.rows.join(LAST_ROWS_SECONDS)
+        job.rows.check()
         classified, broken = outputs.counts(job.rows)
         rate = (classified + broken) / job.seconds
         click.echo(f"{classified} images, {broken} broken, {job.seconds:.1f} s, {rate:.1f} images/s", err=True)

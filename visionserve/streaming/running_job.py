@@ -1,9 +1,6 @@
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -33,25 +30,26 @@ class RunningJob:
         self._started = time.monotonic()
         self._told, self._reason = 0, ""
 
-    def follow(self, meanwhile: Callable[[], None]) -> bool:
-        """Waits for the job to end, calling `meanwhile` again and again; whether it ended by itself, and not by Ctrl-C
-        or SIGTERM, which cancel it.
+    def follow(self, meanwhile: Callable[[], None], interrupted: threading.Event) -> bool:
+        """Waits for the job to end, calling `meanwhile` again and again; whether it ended by itself. It is canceled
+        where it is `interrupted`, and where nobody takes the rows any more.
 
         Says on stderr why the job was started again. Raises InferenceError, one sentence, for a job that fails,
         DeploymentError where it is not known whether it has ended.
         """
         canceled, look = False, time.monotonic()
-        with _interruptions() as interrupted:
-            while not canceled and not self._done():
-                meanwhile()
-                if time.monotonic() >= look:
-                    self._tell_restarts()
-                    look = time.monotonic() + RESTARTS_POLL
-                if interrupted.wait(POLL):
-                    interrupted.clear()
-                    self._finish_begun(interrupted)
-                    self._cancel()
-                    canceled = True
+        while not canceled and not self._done():
+            meanwhile()
+            if time.monotonic() >= look:
+                self._tell_restarts()
+                look = time.monotonic() + RESTARTS_POLL
+            canceled = interrupted.wait(POLL) or self.rows.error is not None
+        if canceled:
+            # A checkpoint would wait for rows that are not taken.
+            if self.rows.error is None:
+                interrupted.clear()
+                self._finish_begun(interrupted)
+            self._cancel()
         self.seconds = time.monotonic() - self._started
         if not canceled:
             self._check()
@@ -117,19 +115,3 @@ class RunningJob:
             if time.monotonic() > deadline:
                 raise DeploymentError(f"Job {self.id} did not end within {CANCEL_SECONDS:g} s of being canceled.")
             time.sleep(POLL)
-
-
-@contextmanager
-def _interruptions() -> Iterator[threading.Event]:
-    """Set by Ctrl-C and SIGTERM during the block."""
-    interrupted = threading.Event()
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        interrupted.set()
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interrupted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -9,30 +9,46 @@ from visionserve.streaming.settings import StreamSettings
 from visionserve.streaming.shipment import Shipment
 
 
-def submit(
-    settings: StreamSettings,
-    model: Path,
-    images: Collection[str],
-    sinks: tuple[Path | None, Path | None],
-    folder: Path,
-    given: bool,
-) -> RunningJob:
-    """Starts the job on the cluster; inside java_gateway's block.
+class Submission:
+    """A job that is put together; made and started inside java_gateway's block. Raises DeploymentError where Flink does
+    not take it."""
 
-    `images`: those to classify, or of a watched folder those that are done; `sinks`: see build_job; `folder`, `given`:
-    see flink_environment. Raises DeploymentError where the cluster does not take the job.
-    """
-    from py4j.protocol import Py4JJavaError
+    def __init__(
+        self,
+        settings: StreamSettings,
+        model: Path,
+        images: Collection[str],
+        sinks: tuple[Path | None, Path | None],
+        folder: Path,
+        given: bool,
+    ) -> None:
+        """`images`: those to classify, or of a watched folder those that are done; `sinks`: see build_job; `folder`,
+        `given`: see flink_environment."""
+        from py4j.protocol import Py4JJavaError
 
-    from visionserve.streaming.flink_environment import flink_environment
-    from visionserve.streaming.job import NAME, build_job
+        from visionserve.streaming.flink_environment import flink_environment
+        from visionserve.streaming.job import build_job
 
-    shipment = Shipment(folder / "shipment", model, images)
-    try:
-        flink = flink_environment(settings, folder, given)
-        rows = build_job(flink.streams, settings, shipment, len(images), flink.tasks, sinks)
-        iterator = rows._j_data_stream.collectAsync() if rows else None
-        client = flink.streams.execute_async(NAME)
-    except Py4JJavaError as error:
-        raise DeploymentError(f"Flink does not take the job: {root_cause(str(error))}") from error
-    return RunningJob(client, flink.rest, ClientRows(settings.format == "jsonl", iterator))
+        shipment = Shipment(folder / "shipment", model, images)
+        try:
+            self._flink = flink_environment(settings, folder, given)
+            rows = build_job(self._flink.streams, settings, shipment, len(images), self._flink.tasks, sinks)
+            self._rows = rows._j_data_stream.collectAsync() if rows else None
+        except Py4JJavaError as error:
+            raise _refused(error) from error
+        self._as_lines = settings.format == "jsonl"
+
+    def start(self) -> RunningJob:
+        from py4j.protocol import Py4JJavaError
+
+        from visionserve.streaming.job import NAME
+
+        try:
+            client = self._flink.streams.execute_async(NAME)
+        except Py4JJavaError as error:
+            raise _refused(error) from error
+        return RunningJob(client, self._flink.rest, ClientRows(self._as_lines, self._rows))
+
+
+def _refused(error: Exception) -> DeploymentError:
+    return DeploymentError(f"Flink does not take the job: {root_cause(str(error))}")
