@@ -6,10 +6,11 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from io import FileIO
 from typing import Any
 
 from visionserve.errors import DeploymentError
-from visionserve.lifeline import LIFELINE_FD
+from visionserve.lifeline import LIFELINE_FD, LINES_FD
 
 _LINE = 1 << 20
 # Seconds for the last lines of a child that has ended.
@@ -23,8 +24,7 @@ class Child:
         self,
         process: asyncio.subprocess.Process,
         lifeline: socket.socket,
-        output: asyncio.StreamReader,
-        pipe: asyncio.BaseTransport,
+        outputs: Sequence[tuple[asyncio.StreamReader, asyncio.BaseTransport]],
         name: str,
         log: Callable[[str], None],
     ) -> None:
@@ -32,8 +32,8 @@ class Child:
         self.pid = process.pid
         self._process = process
         self._lifeline = lifeline
-        self._pipe = pipe
-        self._copying = asyncio.create_task(self._copy_output(output, log))
+        self._pipes = [pipe for _, pipe in outputs]
+        self._copying = [asyncio.create_task(self._copy_output(output, log)) for output, _ in outputs]
         self._ended = False
 
     @classmethod
@@ -51,14 +51,9 @@ class Child:
             ours.enter_context(lifeline)
             theirs.enter_context(their_lifeline)
             lifeline.setblocking(False)
-            read, write = os.pipe()
-            pipe = ours.enter_context(open(read, "rb", buffering=0))
-            their_pipe = theirs.enter_context(open(write, "wb", buffering=0))
-            output = asyncio.StreamReader(limit=_LINE)
-            transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-                lambda: asyncio.StreamReaderProtocol(output), pipe
-            )
-            ours.callback(transport.close)
+            output, their_output = await _pipe(ours, theirs)
+            lines, their_lines = await _pipe(ours, theirs)
+            inherited = {LIFELINE_FD: their_lifeline.fileno(), LINES_FD: their_lines.fileno()}
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -66,15 +61,15 @@ class Child:
                 *arguments,
                 stdin=asyncio.subprocess.DEVNULL,
                 # Not asyncio's own pipe: it waits for all who hold the other end before it says that the child ended.
-                stdout=their_pipe,
+                stdout=their_output,
                 stderr=asyncio.subprocess.STDOUT,
-                env={**os.environ, **(environment or {}), LIFELINE_FD: str(their_lifeline.fileno())},
-                pass_fds=(their_lifeline.fileno(), *descriptors),
+                env={**os.environ, **(environment or {}), **{name: str(each) for name, each in inherited.items()}},
+                pass_fds=(*inherited.values(), *descriptors),
                 # Its own group: a Ctrl-C on the terminal is for the supervisor, which drains first.
                 start_new_session=True,
             )
             ours.pop_all()
-        return cls(process, lifeline, output, transport, name, log)
+        return cls(process, lifeline, [output, lines], name, log)
 
     async def wait_ready(self, timeout: float) -> None:
         """Raises DeploymentError, with the child's own sentence if it gave one, when it fails or takes too long."""
@@ -99,9 +94,10 @@ class Child:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
         # Something that left the group may still hold the pipe.
-        await asyncio.wait({self._copying}, timeout=_LAST_LINES)
-        self._copying.cancel()
-        self._pipe.close()
+        await asyncio.wait(self._copying, timeout=_LAST_LINES)
+        for copying, pipe in zip(self._copying, self._pipes, strict=True):
+            copying.cancel()
+            pipe.close()
         self._lifeline.close()
         return code
 
@@ -151,3 +147,18 @@ class Child:
             if not line:
                 return
             log(f"{self.name}: {line.decode(errors='replace').rstrip()}")
+
+
+async def _pipe(
+    ours: ExitStack, theirs: ExitStack
+) -> tuple[tuple[asyncio.StreamReader, asyncio.BaseTransport], FileIO]:
+    """The end to read from, and the one for the child."""
+    read, write = os.pipe()
+    pipe = ours.enter_context(FileIO(read, "rb"))
+    their_pipe = theirs.enter_context(FileIO(write, "wb"))
+    output = asyncio.StreamReader(limit=_LINE)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(output), pipe
+    )
+    ours.callback(transport.close)
+    return (output, transport), their_pipe

@@ -10,6 +10,8 @@ import threading
 from typing import Any
 
 LIFELINE_FD = "VISIONSERVE_LIFELINE_FD"
+# A second pipe for lines, which nothing that is printed can come between.
+LINES_FD = "VISIONSERVE_LINES_FD"
 # prctl(2)
 _PR_SET_PDEATHSIG = 1
 

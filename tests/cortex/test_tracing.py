@@ -10,7 +10,7 @@ import requests
 from tests.conftest import REPOSITORY, DeployedApi, Machine, free_port, post, run, wait_for
 from tests.cortex.otlp import Collector, Span
 from tests.photos import encoded, photographs
-from tests.projects import repository_spec
+from tests.projects import ECHO, repository_spec, write_project
 
 pytestmark = pytest.mark.slow
 
@@ -109,6 +109,17 @@ def test_an_api_that_ends_sends_its_last_spans(collector: Collector, machine: Ma
     assert collector.trace(trace) == {}
     machine.cortex("delete", api.name)
     assert collector.trace(trace).keys() == STAGES
+
+
+def test_variables_that_no_tracer_takes_are_named_and_not_the_predictor(machine: Machine, tmp_path: Path):
+    machine.environment |= {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "9999",
+    }
+    done = machine.cortex("deploy", write_project(tmp_path / "project", ECHO), "--port", free_port())
+    assert done.returncode == 1
+    assert "OTEL_ variables" in done.stderr
+    assert "predictor.py" not in done.stderr
 
 
 def test_a_collector_that_is_gone_costs_nobody_an_answer(collector: Collector, endpoint: str):

@@ -1,14 +1,21 @@
+import json
+import re
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from tests.conftest import Machine, free_port, post, wait_for
+from tests.photos import encoded, photographs
 from tests.projects import write_project
 
 pytestmark = pytest.mark.slow
+
+GIF = b"GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
 
 
 def test_predict_gets_the_arguments_that_it_names_and_the_project_around_it(machine: Machine, tmp_path):
@@ -166,3 +173,149 @@ class PythonPredictor:
         thread.join(60)
     assert sorted(answers) == ["first", "last"]
     assert (tmp_path / "calls").read_text().split() == ["first", "last"]
+
+
+def test_what_steers_threads_and_coroutines_is_an_error_as_any_other(machine: Machine, tmp_path):
+    source = """
+import asyncio, concurrent.futures, sys
+
+class PythonPredictor:
+    def __init__(self, config):
+        pass
+
+    def predict(self, payload):
+        match payload:
+            case "stop":
+                return next(iter([]))
+            case "exit":
+                sys.exit("no more")
+            case "interrupt":
+                raise KeyboardInterrupt
+            case "cancel":
+                raise asyncio.CancelledError
+            case "cancel a future":
+                raise concurrent.futures.CancelledError
+        return "good"
+"""
+    limits = {"max_replica_concurrency": 2, "target_replica_concurrency": 2}
+    api = machine.deploy(write_project(tmp_path / "project", source, autoscaling=limits), "--port", free_port())
+    endpoint = api.endpoint
+    for kind in ("stop", "exit", "interrupt", "cancel", "cancel a future"):
+        answer = post(endpoint, json=kind)
+        assert (kind, answer.status_code, answer.text) == (kind, 500, "internal server error")
+    assert post(endpoint, json="good").text == "good"
+    assert api.row()["in_flight"] == 0
+    wait_for(lambda: api.log().count(" status=500 ") == 5)
+    for name in ("StopIteration", "SystemExit", "KeyboardInterrupt", "CancelledError"):
+        assert f"RuntimeError: predict raised {name}" in api.log()
+
+
+def test_access_lines_and_errors_are_whole_whatever_a_predictor_prints_and_configures(machine: Machine, tmp_path):
+    source = """
+import logging.config, sys
+
+class Tee:
+    def write(self, text):
+        return sys.__stdout__.write(text)
+
+    def flush(self):
+        sys.__stdout__.flush()
+
+class PythonPredictor:
+    def __init__(self, config):
+        logging.config.dictConfig({"version": 1})
+        sys.stdout = Tee()
+
+    def predict(self, payload):
+        if payload == "fail":
+            raise ValueError("the reason is in the log")
+        print("x" * 300_000 if payload == "long" else "..", end="", flush=True)
+        return "done"
+"""
+    spec = write_project(tmp_path / "project", source, predictor={"threads_per_process": 4})
+    api = machine.deploy(spec, "--port", free_port())
+    endpoint = api.endpoint
+    kinds = ["dots", "long"] * 10
+    with ThreadPoolExecutor(4) as threads:
+        assert {answer.text for answer in threads.map(lambda kind: post(endpoint, json=kind), kinds)} == {"done"}
+    assert post(endpoint, json="fail").status_code == 500
+    line = re.compile(
+        r"^\S+ worker 0: access request_id=\w+ client=\S+ method=POST path=/ status=(200|500) .*\d$", re.M
+    )
+    wait_for(lambda: len(line.findall(api.log())) == len(kinds) + 1)
+    assert "ERROR" in api.log()
+    assert "ValueError: the reason is in the log" in api.log()
+
+
+def test_post_predict_of_answered_requests_ends_before_the_api_does(machine: Machine, tmp_path):
+    source = f"""
+import time
+
+class PythonPredictor:
+    def __init__(self, config):
+        pass
+
+    def predict(self, payload):
+        return "done"
+
+    def post_predict(self, payload):
+        time.sleep(1)
+        with open({str(tmp_path / "seen")!r}, "a") as file:
+            file.write(f"{{payload}} ")
+"""
+    spec = write_project(tmp_path / "project", source, predictor={"threads_per_process": 4})
+    api = machine.deploy(spec, "--port", free_port())
+    endpoint = api.endpoint
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda number: post(endpoint, json=number), range(12)))
+    machine.cortex("delete", api.name)
+    assert sorted(map(int, (tmp_path / "seen").read_text().split())) == list(range(12))
+
+
+def test_a_client_that_goes_while_predict_works_is_counted_and_logged_as_gone(machine: Machine, tmp_path):
+    source = """
+import os, time
+
+class PythonPredictor:
+    def __init__(self, config):
+        pass
+
+    def predict(self, payload):
+        open(payload["began"], "w").close()
+        while not os.path.exists(payload["gate"]):
+            time.sleep(0.02)
+        return "done"
+"""
+    api = machine.deploy(write_project(tmp_path / "project", source), "--port", free_port())
+    address = urlsplit(api.endpoint)
+    began, gate = tmp_path / "began", tmp_path / "gate"
+    body = json.dumps({"began": str(began), "gate": str(gate)}).encode()
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n")
+        connection.sendall(b"content-length: %d\r\n\r\n" % len(body) + body)
+        wait_for(began.exists)
+    # So that the server has seen it.
+    time.sleep(0.5)
+    gate.touch()
+    wait_for(lambda: f" status=499 bytes_in={len(body)} bytes_out=0 " in api.log())
+    metrics = requests.get(f"{api.endpoint}/metrics", timeout=30).text
+    assert re.search(r'^visionserve_requests_total{.*code="499".*} 1\.0$', metrics, re.M)
+    assert 'code="200"' not in metrics
+
+
+def test_a_picture_under_the_type_that_curl_gives_to_all_bodies_reaches_predict_as_bytes(machine: Machine, tmp_path):
+    source = """
+class PythonPredictor:
+    def __init__(self, config):
+        pass
+
+    def predict(self, payload):
+        return [type(payload).__name__, len(payload)]
+"""
+    endpoint = machine.deploy(write_project(tmp_path / "project", source), "--port", free_port()).endpoint
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    for kind in (".jpg", ".png", ".webp", ".bmp", ".gif"):
+        picture = GIF if kind == ".gif" else encoded(photographs()["chelsea"], kind)
+        assert post(endpoint, data=picture, headers=form).json() == ["bytes", len(picture)]
+    assert post(endpoint, data=b'{"a": 1, "b": 2}', headers=form).json() == ["dict", 2]
+    assert post(endpoint, data=b"a=1&b=2&c=3", headers=form).json() == ["FormData", 3]

@@ -77,6 +77,12 @@ def test_the_trace_of_a_failing_predictor_and_what_it_logs_name_the_request(talk
     assert talker.lines("WARNING [logging-1] it says hello")
 
 
+def test_a_head_request_has_no_bytes_of_a_body(talker):
+    requests.head(f"{talker.endpoint}/", headers={"x-request-id": "head-1"}, timeout=30)
+    line = access(talker, "head-1")
+    assert (line["method"], line["status"], line["bytes_out"]) == ("HEAD", "200", "0")
+
+
 def test_neither_query_nor_headers_nor_bodies_are_logged(talker):
     url = f"{talker.endpoint}/?token=query-marker"
     headers = {"authorization": "Bearer header-marker", "cookie": "cookie-marker", "x-request-id": "quiet-1"}

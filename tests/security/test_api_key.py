@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import stat
 
 import psutil
@@ -77,6 +78,19 @@ def test_probes_need_no_key_and_all_else_does(talker):
     assert requests.post(f"{talker.endpoint}/healthz", timeout=30).status_code == 401
 
 
+def test_a_request_without_one_is_counted(talker):
+    def refused():
+        headers = {"authorization": f"Bearer {KEY}"}
+        metrics = requests.get(f"{talker.endpoint}/metrics", headers=headers, timeout=30).text
+        counts = re.findall(r'^visionserve_requests_total{.*code="401".*} (\S+)$', metrics, re.MULTILINE)
+        return float(counts[0]) if counts else 0.0
+
+    before = refused()
+    talker.ask()
+    requests.get(f"{talker.endpoint}/nothing", timeout=30)
+    assert refused() == before + 2
+
+
 def test_the_key_is_kept_nowhere(talker, own_machine):
     talker.ask("print", "something", authorization=f"Bearer {KEY}")
     outputs = [own_machine.cortex(*command.split()).stdout for command in ("get -o json", "get small")]
@@ -137,3 +151,13 @@ def test_a_missing_file_is_named(own_machine, talker_spec, tmp_path):
     done = own_machine.cortex("deploy", talker_spec, "--api-key-file", tmp_path / "none")
     assert done.returncode == 2
     assert f"--api-key-file {tmp_path / 'none'} cannot be read: {os.strerror(2)}." in done.stderr
+
+
+def test_a_file_too_large_to_be_one_of_keys_is_refused_whole(own_machine, talker_spec, tmp_path):
+    file = tmp_path / "keys.txt"
+    # Cut off at 64 KiB, the file would end amid a key that is long enough.
+    file.write_text("\n".join(["#" * 65_499, KEY * 2, ""]))
+    refused = own_machine.cortex("deploy", talker_spec, "--api-key-file", file)
+    assert refused.returncode == 2
+    assert f"{file} has over 64 KiB" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1

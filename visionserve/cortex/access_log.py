@@ -52,7 +52,7 @@ class AccessLog:
             nonlocal status, bytes_out
             if message["type"] == "http.response.start":
                 status = message["status"]
-            else:
+            elif scope["method"] != "HEAD":
                 bytes_out += len(message.get("body", b""))
             await send(message)
 

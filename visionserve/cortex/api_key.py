@@ -6,7 +6,7 @@ import hmac
 import ipaddress
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -34,9 +34,12 @@ def read_keys(file: Path | None) -> list[str]:
         where = str(file)
         try:
             with file.open("rb") as opened:
-                text = opened.read(_LARGEST_FILE).decode("ascii", errors="replace")
+                content = opened.read(_LARGEST_FILE + 1)
         except OSError as error:
             raise UsageError(f"--api-key-file {file} cannot be read: {error.strerror}.") from error
+        if len(content) > _LARGEST_FILE:
+            raise UsageError(f"--api-key-file {file} has over {_LARGEST_FILE >> 10} KiB: name a file of keys alone.")
+        text = content.decode("ascii", errors="replace")
     lines = [line.strip() for line in text.splitlines()]
     keys = [line for line in lines if line and not line.startswith("#")]
     if file is not None and not keys:
@@ -75,9 +78,12 @@ class RequireKey:
     (RFC 7617), which is what a browser asks its user for. The application does not get to see it.
     """
 
-    def __init__(self, application: ASGIApp, digests: Sequence[str]) -> None:
-        """`digests`: of the keys, as the function of that name gives them."""
+    def __init__(
+        self, application: ASGIApp, digests: Sequence[str], refused: Callable[[], None] = lambda: None
+    ) -> None:
+        """`digests`: of the keys, as the function of that name gives them; `refused` is called with each 401."""
         self._application = application
+        self._refused = refused
         self._digests = [bytes.fromhex(digest) for digest in digests]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,6 +97,7 @@ class RequireKey:
                 # Browsers understand the first challenge of a header alone, and Basic is the one that they can ask for.
                 refusal.headers.append("www-authenticate", 'Basic realm="cortex"')
                 await refusal(scope, receive, send)
+                self._refused()
                 return
             scope = {**scope, "headers": [header for header in scope["headers"] if header[0] not in CARRIERS]}
         await self._application(scope, receive, send)

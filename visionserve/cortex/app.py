@@ -23,7 +23,7 @@ from visionserve.cortex.responses import error_response, json_response
 from visionserve.cortex.spec.api import ApiSpec
 from visionserve.errors import ModelUnavailableError, OverloadedError
 from visionserve.inference.client import Signatures
-from visionserve.inference.unanswered import unanswered_status
+from visionserve.inference.unanswered import CLIENT_GONE, is_gone, unanswered_status
 
 SUMMARY = "make a prediction by sending a POST request with an image to this endpoint"
 RETRY_LATER = {"retry-after": "1"}
@@ -116,6 +116,12 @@ class ApiApp:
             self._admission.leave(stay, outcome)
             self._metrics.in_flight.dec()
 
+    def finish(self, seconds: float) -> None:
+        """Waits for what is still to do for answered requests, so long at most."""
+        end = time.monotonic() + seconds
+        for pool in self._pools:
+            pool.finish(end - time.monotonic())
+
     def observe(self, code: int, seconds: float) -> None:
         self._metrics.requests.labels(str(code)).inc()
         self._metrics.seconds.observe(seconds)
@@ -182,6 +188,11 @@ class _PredictEndpoint:
         except Exception:
             log.exception("the predictor failed")
             response = Response("internal server error", 500, media_type="text/plain")
+        if is_gone(scope):
+            self._api.observe(CLIENT_GONE, time.perf_counter() - started)
+            if after is not None:
+                after()
+            return
         response.headers["server-timing"] = f"total;dur={1000 * (time.perf_counter() - started):.1f}"
         await response(scope, receive, send)
         self._api.observe(response.status_code, time.perf_counter() - started)

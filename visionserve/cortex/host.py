@@ -17,8 +17,8 @@ from typing import Any
 from visionserve import descriptors, metrics_folder, tracing
 from visionserve.cortex.log_format import log_to_stdout
 from visionserve.cortex.settings import AUTOSCALED, RunSettings
-from visionserve.errors import VisionserveError
-from visionserve.lifeline import Lifeline
+from visionserve.errors import UsageError, VisionserveError
+from visionserve.lifeline import LINES_FD, Lifeline
 
 log = logging.getLogger("visionserve")
 
@@ -44,13 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What the predictor prints is in the log as it is printed, not when some kilobytes have gathered.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     lifeline = Lifeline.from_environment()
+    lines = int(os.environ.pop(LINES_FD))
+    # What a predictor forks would otherwise hold it.
+    os.register_at_fork(after_in_child=partial(os.close, lines))
+    os.set_inheritable(lines, False)
     run = RunSettings.model_validate_json(options.run.read_bytes())
     log_to_stdout(run.log_format)
     descriptors.raise_limit()
     metrics_folder.keep_in(run.metrics)
     os.umask(run.umask)
     try:
-        server = _build(run, options.slot, lifeline)
+        server = _build(run, options.slot, lifeline, lines)
     except VisionserveError as error:
         lifeline.failed(str(error))
         return 1
@@ -71,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _build(run: RunSettings, slot: int, lifeline: Lifeline):  # type: ignore[no-untyped-def]
+def _build(run: RunSettings, slot: int, lifeline: Lifeline, lines: int):  # type: ignore[no-untyped-def]
     import uvicorn
 
     from visionserve.cortex.acceptor import Acceptor
@@ -111,6 +115,7 @@ def _build(run: RunSettings, slot: int, lifeline: Lifeline):  # type: ignore[no-
                     await loop.connect_accepted_socket(self._protocol, connection)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            began = time.monotonic()
             for server in self.servers:
                 server.close()
             closing.set()
@@ -119,20 +124,20 @@ def _build(run: RunSettings, slot: int, lifeline: Lifeline):  # type: ignore[no-
                 await self._take_what_waits(listener)
                 listener.close()
             lifeline.closed()
-            deadline = time.monotonic() + FAREWELL
-            while self.server_state.connections and time.monotonic() < deadline:
+            while self.server_state.connections and time.monotonic() < began + FAREWELL:
                 await asyncio.sleep(0.05)
             await super().shutdown(sockets)
             # Those that it gave up have their last words.
             if tasks := self.server_state.tasks:
                 await asyncio.wait(tasks, timeout=LAST_WORDS)
+            await asyncio.to_thread(api.finish, began + GRACE + FAREWELL - time.monotonic())
             await asyncio.to_thread(tracing.stop)
             if writer is not None:
                 writer.close()
 
     pulse = Pulse(run.pulse(f"worker {slot}"))
     enter_project(run.spec)
-    tracing.start(run.spec.name)
+    _trace(run.spec.name)
     client = None
     if run.signatures:
         server_pulse = None if run.remote else Pulse(run.pulse(MODEL_SERVER))
@@ -147,9 +152,9 @@ def _build(run: RunSettings, slot: int, lifeline: Lifeline):  # type: ignore[no-
     autoscaled = bool(os.environ.get(AUTOSCALED))
     api = ApiApp(run.spec, run.engine, [predictor], client, in_flight, metrics, autoscaled)
     closing = asyncio.Event()
-    writer = LineWriter(sys.stdout.fileno()) if run.access_log else None
+    writer = LineWriter(lines) if run.access_log else None
     write = writer.write if writer else None
-    inside = entrance(api.application(), run.api_keys, in_flight, write, run.log_format)
+    inside = entrance(api.application(), run.api_keys, metrics.refuse, in_flight, write, run.log_format)
     application = _Closing(traced_application(inside), closing)
     watch = ConnectionWatch(descriptors.connections())
     protocol: Any = partial(WatchedProtocol, watch)
@@ -168,6 +173,14 @@ def _build(run: RunSettings, slot: int, lifeline: Lifeline):  # type: ignore[no-
         timeout_graceful_shutdown=GRACE,
     )
     return DrainingServer(config)
+
+
+def _trace(service: str) -> None:
+    """Raises UsageError where the environment asks for traces in a way that is none."""
+    try:
+        tracing.start(service)
+    except ValueError as error:
+        raise UsageError(f"The environment's OTEL_ variables ask for traces, but not rightly: {error}.") from error
 
 
 class _Closing:

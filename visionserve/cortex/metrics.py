@@ -12,7 +12,8 @@ REQUESTS = "visionserve_requests"
 SECONDS = "visionserve_request_seconds"
 IN_FLIGHT = "visionserve_requests_in_flight"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-# Why a request was answered 503: at max_replica_concurrency; with the engine's queue full; with no model server.
+# Why a request was answered 503: at max_replica_concurrency; with the engine's queue full; with no model server; at
+# the end of the grace.
 REASONS = ("concurrency", "queue", "model_server", "stopping")
 
 
@@ -41,6 +42,10 @@ class RequestMetrics:
             **of_registry,
         )
         build.labels(api, __version__, engine or "none", platform.python_version()).set(1)
+
+    def refuse(self) -> None:
+        """A request without one of the API's keys."""
+        self.requests.labels("401").inc()
 
     def reject(self, reason: str) -> None:
         """`reason`: one of REASONS."""

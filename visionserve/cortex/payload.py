@@ -21,6 +21,8 @@ MAX_JSON_BYTES = 48 << 20
 # Smaller texts cannot come near it: what grows most, "{},", is 24 times as large as objects.
 SMALL_JSON_BYTES = 1 << 20
 
+FORM = "application/x-www-form-urlencoded"
+
 Receive = Callable[[], Awaitable[Any]]
 
 
@@ -82,8 +84,7 @@ async def read_body(request: Request) -> bytes | FormData:
     if content_type == "multipart/form-data":
         return await _form(_InMemory(request.headers, request.stream(), max_files=MAX_PARTS, max_fields=MAX_PARTS))
     body = await request.body()
-    # curl -d sends JSON under the form's type; no form begins with a bracket.
-    if content_type == "application/x-www-form-urlencoded" and body.lstrip()[:1] not in (b"{", b"["):
+    if content_type == FORM and not _is_json(body) and not _is_binary(body):
         return await _form(FormParser(request.headers, _whole(body), max_fields=MAX_PARTS, max_part_size=len(body)))
     return body
 
@@ -95,7 +96,8 @@ def parse(request: Request, body: bytes | FormData) -> Any:
     """
     if not isinstance(body, bytes):
         return body
-    if media_type(request) in ("application/json", "application/x-www-form-urlencoded"):
+    content_type = media_type(request)
+    if content_type == "application/json" or (content_type == FORM and _is_json(body)):
         if len(body) > SMALL_JSON_BYTES and _json_bytes(body) > MAX_JSON_BYTES:
             raise HTTPException(413, "The JSON has too many values: send fewer, or numbers as bytes.")
         try:
@@ -107,6 +109,16 @@ def parse(request: Request, body: bytes | FormData) -> Any:
 
 def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def _is_json(body: bytes) -> bool:
+    """Of a body that came as a form, as curl -d sends it: no form begins with a bracket."""
+    return body.lstrip()[:1] in (b"{", b"[")
+
+
+def _is_binary(body: bytes) -> bool:
+    """Of a body that came as a form, as curl --data-binary sends a picture: a form is printable ASCII."""
+    return any(byte < 0x20 or byte > 0x7E for byte in body[:16].rstrip(b"\r\n"))
 
 
 class _InMemory(MultiPartParser):

@@ -1,5 +1,6 @@
 import importlib.util
 import inspect
+import logging
 import os
 import sys
 from typing import Any
@@ -15,6 +16,7 @@ class Predictor:
 
     def __init__(self, spec: ApiSpec, tensorflow_client: Any | None) -> None:
         self._predictor = _build(spec, tensorflow_client)
+        _enable_loggers()
         self._predict_takes = _argument_names(self._predictor.predict)
         post_predict = getattr(self._predictor, "post_predict", None)
         self._post_predict_takes = _argument_names(post_predict) if callable(post_predict) else None
@@ -62,6 +64,12 @@ def _build(spec: ApiSpec, tensorflow_client: Any | None) -> Any:
         arguments["tensorflow_client"] = tensorflow_client
     takes = _argument_names(predictor_class.__init__)
     return predictor_class(**{name: value for name, value in arguments.items() if name in takes})
+
+
+def _enable_loggers() -> None:
+    """Those of the server, which logging.config disables by default where a predictor sets up logging of its own."""
+    for name in ("visionserve", "uvicorn", "uvicorn.error"):
+        logging.getLogger(name).disabled = False
 
 
 def _argument_names(function: Any) -> set[str]:

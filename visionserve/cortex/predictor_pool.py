@@ -1,7 +1,8 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError as FutureCancelledError
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from typing import Any
 
@@ -12,6 +13,10 @@ from visionserve.cortex import payload
 from visionserve.cortex.predictor import Predictor
 from visionserve.cortex.responses import response_of
 from visionserve.cortex.tracing import traced_predict
+
+# What steers threads, futures and coroutines is from a predictor an error as any other. A future does not even take a
+# StopIteration, and its request would never be answered.
+STEERING = (StopIteration, GeneratorExit, KeyboardInterrupt, SystemExit, asyncio.CancelledError, FutureCancelledError)
 
 log = logging.getLogger("visionserve")
 
@@ -24,6 +29,7 @@ class PredictorPool:
         self._size = threads
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="predict")
         self._working = 0
+        self._behind: set[Future[None]] = set()
 
     def load(self) -> int:
         """Requests that are worked on or wait for a thread."""
@@ -60,17 +66,28 @@ class PredictorPool:
         check_wait()
         parsed = payload.parse(request, body)
         call = {"payload": parsed, "query_params": request.query_params, "headers": request.headers}
-        prediction = self._predictor.predict(**call)
-        response = response_of(prediction)
+        try:
+            prediction = self._predictor.predict(**call)
+            response = response_of(prediction)
+        except STEERING as error:
+            raise RuntimeError(f"predict raised {type(error).__name__}") from error
         return response, {"response": prediction, **call} if self._predictor.has_post_predict else None
 
     def post_predict(self, call: dict[str, Any]) -> None:
-        self._threads.submit(self._post_predict, call)
+        work = self._threads.submit(self._post_predict, call)
+        self._behind.add(work)
+        work.add_done_callback(self._behind.discard)
+
+    def finish(self, seconds: float) -> None:
+        """Waits for what post_predict still has to do; what is left after `seconds` is logged, and lost."""
+        _, left = wait(tuple(self._behind), max(0.0, seconds))
+        if left:
+            log.warning("post_predict of %d answered requests did not come to its end", len(left))
 
     def _post_predict(self, call: dict[str, Any]) -> None:
         try:
             self._predictor.post_predict(**call)
-        except Exception:
+        except (Exception, *STEERING):
             log.exception("post_predict failed")
 
 

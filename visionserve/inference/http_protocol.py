@@ -6,7 +6,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from visionserve.inference.connection_watch import ConnectionWatch
-from visionserve.inference.unanswered import refuse
+from visionserve.inference.unanswered import leave, refuse
 
 # Seconds for the head of a request, from its first byte or from the connection on, and its size.
 HEAD_SECONDS = 10.0
@@ -51,6 +51,9 @@ class WatchedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._linger is not None:
             self._linger.cancel()
+        cycle: Any = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            leave(cycle.scope)
         super().connection_lost(exc)
         # Each holds the other: without this, only the garbage collector would find them.
         self._answer = None
@@ -123,6 +126,9 @@ class WatchedProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self._close_gently()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """None: who asks for another protocol is answered in this one (RFC 9110, 7.8), and needs nothing installed."""
 
     def _is_free(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
