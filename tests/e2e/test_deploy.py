@@ -5,11 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 import yaml
 
-from tests.conftest import REPOSITORY, Machine, free_port, post
+from tests.conftest import REPOSITORY, Machine, free_port, post, wait_for
 from tests.projects import ECHO, repository_spec, write_project
 
 SAMPLE = json.loads((REPOSITORY / "sample.json").read_text())
@@ -153,6 +154,79 @@ def test_foreground_shows_the_log_and_ctrl_c_deletes_the_api(machine: Machine, t
     assert "loaded the predictor" in lines[1]
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
+    assert machine.get() == []
+
+
+def two_apis(folder: Path, second: str = ECHO) -> tuple[Path, list[int]]:
+    """A spec of the APIs `one` and `two`, and their ports."""
+    spec = write_project(folder, "print('loaded the predictor', flush=True)\n" + ECHO)
+    (folder / "second.py").write_text(second)
+    (api,) = yaml.safe_load(spec.read_text())
+    ports = [free_port(), free_port()]
+    one = {**api, "name": "one", "networking": {"local_port": ports[0]}}
+    two = {**api, "name": "two", "networking": {"local_port": ports[1]}, "predictor": {**api["predictor"]}}
+    two["predictor"]["path"] = "second.py"
+    spec.write_text(yaml.safe_dump([one, two]))
+    return spec, ports
+
+
+def staying(machine: Machine, spec: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "visionserve.cortex.cli", "deploy", str(spec), "--foreground"]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=machine.environment, stdout=pipe, stderr=pipe, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["it fails", "SIGTERM"])
+def test_a_foreground_whose_second_api_does_not_start_deletes_the_first(machine: Machine, tmp_path, how):
+    broken = "raise OSError('no disk')" if how == "it fails" else "import time\ntime.sleep(60)"
+    spec, _ = two_apis(tmp_path / "project", broken)
+    process = staying(machine, spec)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("created one")
+    if how == "SIGTERM":
+        wait_for((machine.state / "visionserve/apis/two/api.log").exists)
+        process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == (1 if how == "it fails" else 130), errors
+    assert ("no disk" in errors) == (how == "it fails")
+    assert machine.get() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["deleted", "killed"])
+def test_a_foreground_ends_with_any_of_its_apis_and_shows_all_their_logs_from_its_own_start(
+    machine: Machine, tmp_path, how
+):
+    spec, ports = two_apis(tmp_path / "project")
+    # What an earlier deployment has logged is no business of this one.
+    machine.deploy(spec)
+    for port in ports:
+        post(f"http://127.0.0.1:{port}", json={}, params={"earlier": 1})
+    machine.cortex("delete", "one")
+    process = staying(machine, spec)
+    assert process.stdout is not None
+    said = [process.stdout.readline() for _ in range(3)]
+    assert said[0].startswith("created one")
+    assert said[1].startswith("two is up to date")
+    assert said[2].startswith("one: ")
+    assert "loaded the predictor" in said[2]
+    for port in ports:
+        post(f"http://127.0.0.1:{port}", json={})
+    lines = [process.stdout.readline() for _ in range(2)]
+    assert {line.split()[0] for line in lines} == {"one:", "two:"}
+    # An update by another command is no end.
+    assert machine.cortex("deploy", spec, "--force").returncode == 0
+    if how == "deleted":
+        assert machine.cortex("delete", "two").returncode == 0
+    else:
+        record = json.loads((machine.state / "visionserve/apis/two/deployment.json").read_text())
+        psutil.Process(record["pid"]).kill()
+    rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1].startswith("Error: two ")
+    assert ("was ended by something else" if how == "deleted" else "was killed") in errors
+    assert "earlier" not in "".join([*said, *lines, rest])
     assert machine.get() == []
 
 

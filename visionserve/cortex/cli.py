@@ -2,10 +2,12 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +15,9 @@ from visionserve import __version__
 from visionserve.commands import SentenceGroup
 from visionserve.cortex.manifests.command import export_manifest
 from visionserve.errors import DeploymentError, UsageError
+
+if TYPE_CHECKING:
+    from visionserve.cortex.spec.api import ApiSpec
 
 # Imports of the runtime stay inside the commands: --help and mistyped options answer at once.
 
@@ -59,7 +64,7 @@ def main() -> None:
 )
 @click.option("--access-log/--no-access-log", default=True, show_default=True, help="A line for each request.")
 @click.option("--force", is_flag=True, help="Roll the API even where nothing has changed.")
-@click.option("--foreground", is_flag=True, help="Stay, show the logs, and delete the API on Ctrl-C.")
+@click.option("--foreground", is_flag=True, help="Stay, show the logs, and delete the APIs on Ctrl-C.")
 def deploy(
     file: Path,
     environment: str,
@@ -101,22 +106,17 @@ def deploy(
         log_format=log_format,
         access_log=access_log,
     )
-    for spec in specs:
-        started = time.monotonic()
-        outcome = deploy_one(spec)
-        deployment = outcome.deployment
-        for note in outcome.notes:
-            click.echo(f"note: {note}", err=True)
-        engine_said = f" with the engine {deployment.engine}" if deployment.engine else ""
-        if outcome.action == "unchanged":
-            click.echo(f"{spec.name} is up to date at {deployment.endpoint} (--force rolls it anyway)")
-        else:
-            seconds = time.monotonic() - started
-            click.echo(
-                f"{outcome.action} {spec.name}{engine_said}: live at {deployment.endpoint} after {seconds:.1f} s"
-            )
-    if foreground:
-        _stay([spec.name for spec in specs], environment)
+    if not foreground:
+        for spec in specs:
+            _deploy(spec, deploy_one)
+        return
+    from visionserve.cortex.foreground import Foreground
+
+    with Foreground([spec.name for spec in specs], environment, partial(click.echo, err=True)) as stay:
+        for spec in specs:
+            _deploy(spec, partial(stay.deploy, deploy_one=deploy_one))
+        with suppress(KeyboardInterrupt):
+            stay.show(partial(click.echo, nl=False))
 
 
 @main.command()
@@ -258,6 +258,21 @@ def content_type(file: Path) -> str:
     return "application/json" if file.suffix.lower() == ".json" else "application/octet-stream"
 
 
+def _deploy(spec: "ApiSpec", deploy_one: "Callable[[ApiSpec], Any]") -> None:
+    """With what there is to say of it."""
+    started = time.monotonic()
+    outcome = deploy_one(spec)
+    deployment = outcome.deployment
+    for note in outcome.notes:
+        click.echo(f"note: {note}", err=True)
+    engine_said = f" with the engine {deployment.engine}" if deployment.engine else ""
+    if outcome.action == "unchanged":
+        click.echo(f"{spec.name} is up to date at {deployment.endpoint} (--force rolls it anyway)")
+    else:
+        seconds = time.monotonic() - started
+        click.echo(f"{outcome.action} {spec.name}{engine_said}: live at {deployment.endpoint} after {seconds:.1f} s")
+
+
 def _print_answer(body: bytes) -> None:
     try:
         value: Any = json.loads(body)
@@ -265,25 +280,6 @@ def _print_answer(body: bytes) -> None:
         sys.stdout.buffer.write(body + b"\n")
         return
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _stay(names: list[str], environment: str) -> None:
-    from visionserve.cortex.environments import delete as delete_api
-    from visionserve.cortex.environments import log_lines
-
-    try:
-        for line in log_lines(names[0], environment, follow=True):
-            click.echo(line, nl=False)
-    except KeyboardInterrupt:
-        # Another one must not end this process before what it has started; that takes no longer than its grace.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
-        for name in names:
-            # One that another command has deleted must not keep the others running.
-            try:
-                delete_api(name, environment)
-            except DeploymentError as error:
-                click.echo(f"Error: {error}", err=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import psutil
 
 from visionserve.cortex import control
 from visionserve.cortex.host import END_SECONDS
-from visionserve.cortex.processes import kill
+from visionserve.cortex.processes import RunProcesses, kill
 from visionserve.cortex.store import Deployment, Store
 from visionserve.errors import DeploymentError
 
@@ -26,15 +26,19 @@ def delete(name: str, store: Store) -> None:
             except DeploymentError:
                 with suppress(psutil.NoSuchProcess):
                     kill([psutil.Process(deployment.pid)])
-        end_strays(name, store, None)
+        # Those that drain since an update, too: what is forgotten here they would still write to.
+        _end(store.supervised(name))
         store.clean_up(name)
         store.forget(name)
 
 
 def end_strays(name: str, store: Store, known: Deployment | None) -> None:
     """Ends the runs of an API, other than the one that is known, which no record tells of; they drain first."""
-    strays = store.strays(name, known)
-    supervisors = [run.supervisor for run in strays if run.supervisor]
+    _end(store.strays(name, known))
+
+
+def _end(runs: list[RunProcesses]) -> None:
+    supervisors = [run.supervisor for run in runs if run.supervisor]
     for supervisor in supervisors:
         with suppress(psutil.NoSuchProcess):
             supervisor.terminate()

@@ -80,9 +80,12 @@ def deploy(spec: ApiSpec, options: DeployOptions, store: Store) -> Outcome:
             previous = None
         end_strays(spec.name, store, previous)
         store.clean_up(spec.name)
-        port = options.port or spec.networking.local_port
-        if previous is not None and options.port is None and "networking.local_port" not in spec.explicit:
-            port = previous.port
+        wished_port, port = _ports(spec, options, previous)
+        if previous is not None and wished_port != port == previous.port:
+            notes.append(
+                f"Port {wished_port} was in use: {spec.name} stays at {port}, where its clients find it (to try again, "
+                f"cortex delete {spec.name} first)."
+            )
         served = (options.api_keys, options.log_format, options.access_log)
         digest = digest_of(spec, models, options.on_cpu, remote, served)
         same_place = previous is not None and (previous.host, previous.port) == (options.host, port)
@@ -99,6 +102,7 @@ def deploy(spec: ApiSpec, options: DeployOptions, store: Store) -> Outcome:
             remote=remote,
             host=options.host,
             port=port,
+            wished_port=wished_port,
             start_timeout=START_TIMEOUT,
             api_keys=list(options.api_keys),
             log_format=options.log_format,
@@ -117,6 +121,17 @@ def deploy(spec: ApiSpec, options: DeployOptions, store: Store) -> Outcome:
         if deployment.port != port:
             notes.append(f"Port {port} is in use: serving on the next free one, {deployment.port}.")
         return Outcome(deployment, "updated" if previous else "created", notes)
+
+
+def _ports(spec: ApiSpec, options: DeployOptions, previous: Deployment | None) -> tuple[int, int]:
+    """The port asked for, and the one to take: that of the run before, unless another is asked for than then."""
+    wished = options.port or spec.networking.local_port
+    if previous is None:
+        return wished, wished
+    wished_before = previous.wished_port or previous.port
+    if options.port is None and "networking.local_port" not in spec.explicit:
+        wished = wished_before
+    return wished, previous.port if wished == wished_before else wished
 
 
 def _previous(name: str, store: Store) -> tuple[Deployment | None, list[str]]:
@@ -198,5 +213,5 @@ def _umask() -> int:
 
 
 def _run_folder(state: Path) -> Path:
-    parent = state if len(str(state)) < LONGEST_FOLDER else Path(tempfile.gettempdir())
+    parent = state if len(os.fsencode(state)) < LONGEST_FOLDER else Path(tempfile.gettempdir())
     return Path(tempfile.mkdtemp(prefix=RUN_PREFIX, dir=parent))

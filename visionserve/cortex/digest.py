@@ -23,14 +23,14 @@ def digest_of(
     """Changes when anything does that a new deployment would run differently. `served`: other options that count."""
     digest = hashlib.sha256(f"{__version__} {sys.version} {spec.model_dump_json()} {on_cpu} {remote} {served}".encode())
     for path in _project_files(spec.project):
-        digest.update(f"{path} ".encode() + hashlib.sha256(path.read_bytes()).digest())
+        digest.update(os.fsencode(path) + b" " + hashlib.sha256(path.read_bytes()).digest())
     for model in models:
         digest.update(model.model_dump_json().encode())
         paths = sorted(model.path.rglob("*")) if model.engine != "null" else []
         # A link to nothing is no reason to fail: what the engine needs of a model, it misses by name.
         for path in [path for path in paths if path.exists()]:
             status = path.stat()
-            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}".encode())
+            digest.update(os.fsencode(path) + f" {status.st_size} {status.st_mtime_ns}".encode())
     return digest.hexdigest()
 
 

@@ -32,7 +32,8 @@ class RecordStore(Generic[R]):
     """Records of this user's APIs, one folder each."""
 
     def __init__(self, root: Path, record: type[R]) -> None:
-        self._root = root
+        # By whatever path it is named: runs are known by that of their folder.
+        self._root = root.resolve()
         self._type = record
 
     def folder(self, name: str) -> Path:

@@ -15,6 +15,7 @@ AUTOSCALED = "VISIONSERVE_AUTOSCALED"
 class RunSettings(BaseModel):
     """All that a supervisor and its processes need to know of one run of an API; a JSON file in the run's folder.
 
+    `wished_port`: the one asked for, where `port` is the one that the run before had to take in its place.
     `api_keys`: the hashes of api_key.digests, empty where requests need no key.
     `umask`: that of the command which deployed it, for the files that the predictor writes.
     """
@@ -27,6 +28,7 @@ class RunSettings(BaseModel):
     remote: RemoteModels | None = None
     host: str
     port: int
+    wished_port: int | None = None
     start_timeout: float
     api_keys: list[str] = []
     umask: int = 0o022

@@ -16,12 +16,13 @@ RUN_PREFIX = "run-"
 
 class Deployment(Named):
     """What is known on disk of a running API. `pid`: its supervisor's; `control`: a socket in the run's folder;
-    `has_keys`: its requests need a key."""
+    `has_keys`: its requests need a key; `wished_port`: the one asked for, None in a record of an older version."""
 
     run_id: str
     pid: int
     host: str
     port: int
+    wished_port: int | None = None
     control: Path
     log: Path
     spec_file: Path
@@ -113,15 +114,20 @@ class Store(RecordStore[Deployment]):
             recorded = super().find(name)
             # A record is only text: nothing but a run's folder may go by its word.
             if recorded is not None and recorded.folder.name.startswith(RUN_PREFIX):
-                abandoned.add(recorded.folder)
+                # One that an older version has deployed may name its folder by another path.
+                (in_use if recorded.is_running() else abandoned).add(recorded.folder.resolve())
         for folder in abandoned - in_use:
             shutil.rmtree(folder, ignore_errors=True)
 
     def strays(self, name: str, known: Deployment | None) -> list[RunProcesses]:
         """Runs of an API, other than the one that is known, whose supervisors have not been told to end: those of a
         command that was killed, and those whose folder was taken away."""
-        others = [run for run in self._runs(name) if run.supervisor and (known is None or run.folder != known.folder)]
+        others = [run for run in self.supervised(name) if known is None or run.folder != known.folder]
         return [run for run in others if _status(run) != "stopping"]
+
+    def supervised(self, name: str) -> list[RunProcesses]:
+        """The runs of an API that have a supervisor: the living one, those that drain, those that start."""
+        return [run for run in self._runs(name) if run.supervisor]
 
     def _runs(self, name: str) -> list[RunProcesses]:
         return [run for run in living_runs(self._root) if run.state == self.folder(name)]

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import psutil
 from visionserve import metrics_folder
 from visionserve.cortex import control
 from visionserve.cortex.disk import explanation
-from visionserve.cortex.free_port import bind_next_free
+from visionserve.cortex.free_port import bind_beside, bind_next_free, listen_beside
 from visionserve.cortex.log_file import LogFile
 from visionserve.cortex.log_format import LogStream, api_log_formatter
 from visionserve.cortex.replica import Replica
@@ -72,7 +73,7 @@ class Supervisor:
             listener = self._listener(previous)
             replica = Replica(self._run, listener, self._logger.info)
             await self._start(replica)
-            server = await self._take_over(replica, listener)
+            server = await self._take_over(replica, listener, previous)
         except (DeploymentError, OSError) as error:
             said = str(error) if isinstance(error, DeploymentError) else explanation(error, self._run.folder)
             self._logger.info("supervisor: %s", said)
@@ -110,11 +111,16 @@ class Supervisor:
             raise DeploymentError("It was stopped while it was starting.")
         await start
 
-    async def _take_over(self, replica: Replica, listener: socket.socket) -> asyncio.AbstractServer:
+    async def _take_over(
+        self, replica: Replica, listener: socket.socket, previous: Deployment | None
+    ) -> asyncio.AbstractServer:
         """Serves the control socket and goes on record. Raises DeploymentError or OSError, with nothing left running,
-        where the disk does not let it."""
+        where the disk or the port does not let it."""
         self._replica = replica
         try:
+            if previous is not None and not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                with control.take_listener(previous.control) as theirs:
+                    listen_beside(theirs, listener)
             server = await control.listen(self._run.control, self._on, lambda: listener, self._logger.info)
             self._record = self._deployment(listener)
             self._store.write(self._record)
@@ -129,8 +135,12 @@ class Supervisor:
         return deployment if deployment is not None and deployment.is_running() else None
 
     def _listener(self, previous: Deployment | None) -> socket.socket:
-        if previous is not None and (previous.host, previous.port) == (self._run.host, self._run.port):
-            return control.take_listener(previous.control)
+        if previous is not None and previous.port == self._run.port:
+            theirs = control.take_listener(previous.control)
+            if previous.host == self._run.host:
+                return theirs
+            with theirs, suppress(OSError):
+                return bind_beside(theirs, self._run.host)
         return bind_next_free(self._run.host, self._run.port)
 
     async def _retire(self, previous: Deployment) -> None:
@@ -170,6 +180,7 @@ class Supervisor:
             pid=os.getpid(),
             host=run.host,
             port=listener.getsockname()[1],
+            wished_port=run.wished_port,
             control=run.control,
             log=run.log,
             spec_file=run.spec.file,
