@@ -119,7 +119,7 @@ class Batcher:
         return {name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]}
 
     def close(self) -> None:
-        """Answers what is in the queue, then ends the engine's threads."""
+        """Answers what is in the queue, then ends the engine's threads, however long one takes."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,29 +1,34 @@
 import asyncio
 import math
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from visionserve import descriptors
 from visionserve.inference.connection_watch import ConnectionWatch
 from visionserve.inference.http_protocol import WatchedProtocol
 from visionserve.request_id import RequestIds
 
+# Seconds for the answers to requests that are given up at the end of the grace.
+LAST_WORDS = 0.5
+
 
 class HttpServer:
     """An HTTP application on a listening socket, on the running event loop; its answers have an x-request-id."""
 
     def __init__(self, application: ASGIApp, listener: socket.socket, grace: float) -> None:
-        """`grace`: seconds that `stop` waits for the requests in flight."""
+        """`grace`: seconds that `stop` waits for the requests in flight; what takes longer is answered 503."""
         descriptors.raise_limit()
         protocol: Any = partial(WatchedProtocol, ConnectionWatch(descriptors.connections()))
         config = uvicorn.Config(
-            RequestIds(application),
+            RequestIds(_LastWords(application)),
             http=protocol,
             ws="none",
             lifespan="off",
@@ -44,9 +49,38 @@ class HttpServer:
             self._running.result()
 
     async def stop(self) -> None:
-        """Takes no new connection, answers the requests in flight."""
+        """Takes no new connection, answers the requests in flight; takes LAST_WORDS more than the grace at most."""
         self._server.should_exit = True
         await self._running
+        end = time.monotonic() + LAST_WORDS
+        while self._server.server_state.connections and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+
+
+class _LastWords:
+    """Around an ASGI application: answers the requests that uvicorn gives up at the end of the grace.
+
+    It cancels their tasks, and would answer them 500 and log a trace.
+    """
+
+    def __init__(self, application: ASGIApp) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._application(scope, receive, send_and_note)
+        except asyncio.CancelledError:
+            # An answer that has begun is cut off: its connection is closed before its end.
+            if not started:
+                sentence = "The server is being stopped and could not wait for this request any longer: try again."
+                await JSONResponse({"error": sentence}, 503, {"retry-after": "1"})(scope, receive, send)
 
 
 class _Server(uvicorn.Server):

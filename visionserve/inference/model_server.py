@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from visionserve import metrics_folder, tracing
 from visionserve.errors import DeploymentError, VisionserveError
+from visionserve.farewell import leave_after
 from visionserve.inference.casualties import Casualties
 from visionserve.inference.grpc_messages import Refusing
 from visionserve.inference.listener import check_free, listen
@@ -26,6 +27,10 @@ from visionserve.inference.tensors import MAX_TENSOR_BYTES
 from visionserve.lifeline import Lifeline
 from visionserve.pulse import Pulse
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Seconds after the grace for the engines, which may still run what was given up.
+FAREWELL = 2.0
+
 log = logging.getLogger("visionserve")
 
 
@@ -33,15 +38,16 @@ class ServerSettings(BaseModel):
     """Where and what to serve.
 
     `address`: where gRPC listens, such as unix:/run/model.sock or 127.0.0.1:8500; `rest_address`: HOST:PORT of REST,
-    None for no REST; `grace`: seconds for the calls in flight at the end; `poll`: seconds between looks for new
-    versions, 0 for none; `casualties` and `pulse`: the files of Casualties and of a Pulse, None for none; `metrics`:
-    the folder to keep metrics in, None for this process's memory.
+    None for no REST; `grace`: seconds for the calls in flight at the end, so few that the whole end is over within the
+    30 that Kubernetes gives a container; `poll`: seconds between looks for new versions, 0 for none; `casualties` and
+    `pulse`: the files of Casualties and of a Pulse, None for none; `metrics`: the folder to keep metrics in, None for
+    this process's memory.
     """
 
     address: str
     rest_address: str | None = None
     models: list[ModelSettings]
-    grace: float = 30.0
+    grace: float = 25.0
     poll: float = 0.0
     casualties: Path | None = None
     pulse: Path | None = None
@@ -58,13 +64,21 @@ def run(settings: ServerSettings, lifeline: Lifeline | None = None) -> None:
 async def serve(settings: ServerSettings, lifeline: Lifeline) -> None:
     """Loads the models, then serves them until SIGTERM or SIGINT; calls in flight are answered.
 
+    From then on the process has the grace and FAREWELL seconds, whatever an engine does. While it loads, such a signal
+    ends it at once.
     Raises DeploymentError for an address that is in use, ModelError for a model that does not load.
     """
     check_free(settings.address)
     listener = listen(settings.rest_address) if settings.rest_address else None
     pulse = Pulse(settings.pulse) if settings.pulse else None
     repository = Repository(settings.models, Casualties(settings.casualties, pulse) if settings.casualties else None)
+    for number in SIGNALS:
+        # The event loop stands still until all is loaded, and would not hear them.
+        signal.signal(number, signal.SIG_DFL)
     repository.load()
+    stop = asyncio.Event()
+    for number in SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = _grpc_server(repository, settings.address)
     await server.start()
     rest = None
@@ -77,9 +91,6 @@ async def serve(settings: ServerSettings, lifeline: Lifeline) -> None:
         rest = HttpServer(rest_application(repository), listener, settings.grace)
         await rest.start()
         where = f"{settings.address} (gRPC) and {settings.rest_address} (REST)"
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # The models stay: the garbage collector need not look through them again and again between requests.
     gc.collect()
     gc.freeze()
@@ -90,6 +101,7 @@ async def serve(settings: ServerSettings, lifeline: Lifeline) -> None:
         background.append(asyncio.create_task(pulse.beat()))
     lifeline.ready()
     await stop.wait()
+    leave_after(settings.grace + FAREWELL)
     for task in background:
         task.cancel()
     await asyncio.gather(*background, return_exceptions=True)

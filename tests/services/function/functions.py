@@ -71,8 +71,9 @@ def running_function(
         with process:
             try:
                 yield RunningFunction(process, port, Path(log.name))
-                process.send_signal(signal.SIGTERM)
-                assert process.wait(60) == 0
+                if process.returncode is None:
+                    process.send_signal(signal.SIGTERM)
+                    assert process.wait(60) == 0
             finally:
                 process.kill()
 

@@ -105,7 +105,7 @@ def test_without_the_extra_it_says_what_to_install_and_still_shows_its_help():
     done = subprocess.run([sys.executable, "-c", without, "rest"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (
         3,
-        "Error: fastapi is not installed: run pip install 'visionserve[rest]'.\n",
+        "Error: fastapi is not installed: run scripts/setup rest in visionserve's folder.\n",
     )
     done = subprocess.run(
         [sys.executable, "-c", without, "rest", "--help"], capture_output=True, text=True, check=False

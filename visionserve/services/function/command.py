@@ -2,7 +2,7 @@ from importlib.util import find_spec
 
 import click
 
-from visionserve.errors import MissingError
+from visionserve.errors import MissingError, install_command
 
 REQUIRED = ("func_python", "cloudevents", "pydantic_settings", "boto3")
 
@@ -39,7 +39,7 @@ def function(host: str, port: int) -> None:
     """
     missing = [name for name in REQUIRED if find_spec(name) is None]
     if missing:
-        raise MissingError(f"The function needs {', '.join(missing)}: run pip install 'visionserve[functions]'.")
+        raise MissingError(f"The function needs {', '.join(missing)}: run {install_command('functions')}.")
     from visionserve.log_lines import log_to_stderr
     from visionserve.services.function.classifier import find_model
     from visionserve.services.function.server import run

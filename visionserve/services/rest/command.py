@@ -3,7 +3,7 @@ from typing import Any
 
 import click
 
-from visionserve.errors import MissingError
+from visionserve.errors import MissingError, install_command
 
 NEEDS = ("fastapi", "fastapi_offline", "pydantic_settings")
 
@@ -49,5 +49,5 @@ def rest(**options: Any) -> None:
     except ModuleNotFoundError as error:
         if error.name not in NEEDS:
             raise
-        raise MissingError(f"{error.name} is not installed: run pip install 'visionserve[rest]'.") from error
+        raise MissingError(f"{error.name} is not installed: run {install_command('rest')}.") from error
     run(read_settings({name: value for name, value in options.items() if value is not None}))

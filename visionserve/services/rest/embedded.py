@@ -24,8 +24,8 @@ log = logging.getLogger("visionserve")
 class EmbeddedServer:
     """Our model server as a child process on a Unix socket; when it dies, it is started again."""
 
-    def __init__(self, routes: Sequence[Route], engine: str, grace: float) -> None:
-        """`engine`: as choose_engine takes it; `grace`: seconds for the requests in flight at the end.
+    def __init__(self, routes: Sequence[Route], engine: str) -> None:
+        """`engine`: as choose_engine takes it.
 
         Raises UsageError for a route without a folder, and what choose_engine and find_version raise.
         """
@@ -41,14 +41,11 @@ class EmbeddedServer:
             for name, folder in folders.items()
         ]
         self.engines = sorted({model.engine for model in models})
-        self._grace = grace
         self._folder = tempfile.TemporaryDirectory(prefix="visionserve-rest-")
         folder = Path(self._folder.name)
         self.address = f"unix:{folder / 'model.sock'}"
         self._file = folder / "model_server.json"
-        settings = ServerSettings(
-            address=self.address, models=models, grace=grace, poll=POLL, casualties=folder / "casualties"
-        )
+        settings = ServerSettings(address=self.address, models=models, poll=POLL, casualties=folder / "casualties")
         self._file.write_text(settings.model_dump_json())
         self._keeper = Keeper(NAME, self._child, START_TIMEOUT, log.info)
 
@@ -58,8 +55,9 @@ class EmbeddedServer:
         await self._keeper.wait_ready()
         await self._keeper.go()
 
-    async def stop(self) -> None:
-        await self._keeper.stop(self._grace)
+    async def stop(self, seconds: float) -> None:
+        """The model server is killed if it takes longer than `seconds`."""
+        await self._keeper.stop(seconds)
         self._folder.cleanup()
 
     async def _child(self) -> Child:

@@ -1,6 +1,7 @@
 import asyncio
 import gc
 import signal
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -8,6 +9,7 @@ from dataclasses import replace
 import uvloop
 
 from visionserve.errors import UsageError
+from visionserve.farewell import leave_after
 from visionserve.inference.http_server import HttpServer
 from visionserve.inference.listener import listen
 from visionserve.log_lines import log_to_stderr
@@ -22,11 +24,14 @@ from visionserve.services.rest.serving import Serving, parse_address
 from visionserve.services.rest.settings import Settings
 
 # Seconds for the requests in flight at the end.
-GRACE = 30.0
+GRACE = 25.0
+# Seconds after which the model server is killed, and what else still runs, of the 30 that Kubernetes gives a container.
+CHILD_SECONDS = GRACE + 2
+END_SECONDS = CHILD_SECONDS + 1
 
 
 def run(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT; requests in flight are answered.
+    """Serves until SIGTERM or SIGINT; requests in flight are answered. It ends within END_SECONDS.
 
     Raises UsageError for wrong settings, DeploymentError for a port in use or a model server that does not start.
     """
@@ -47,10 +52,11 @@ async def _serve(settings: Settings) -> None:
         routes, serving = _remote(settings, routes)
         who = f"TensorFlow Serving at {redacted(settings.tensorflow_serving)}"
     else:
-        embedded = EmbeddedServer(routes, settings.engine, GRACE)
+        embedded = EmbeddedServer(routes, settings.engine)
         serving = GrpcServing(embedded.address, {route.model for route in routes}, settings.timeout)
         who = ", ".join(embedded.engines)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    end: float | None = None
     try:
         # Before the models are loaded: who comes too early waits, and a port in use is told at once.
         listener = listen(f"{host}:{settings.port}")
@@ -68,11 +74,13 @@ async def _serve(settings: Settings) -> None:
         names = ", ".join(route.name for route in routes)
         print(f"classifying at http://{host}:{settings.port}/classify/ ({names}) with {who}", flush=True)
         await stop.wait()
+        end = time.monotonic() + CHILD_SECONDS
+        leave_after(END_SECONDS)
         await server.stop()
     finally:
         serving.close()
         if embedded:
-            await embedded.stop()
+            await embedded.stop(end - time.monotonic() if end else CHILD_SECONDS - GRACE)
 
 
 def _remote(settings: Settings, routes: Sequence[Route]) -> tuple[Sequence[Route], Serving]:
