@@ -1,28 +1,43 @@
 """What goes wrong on a Ray cluster, and what is left of it."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests.conftest import Machine, free_port, wait_for
+from tests.conftest import REPOSITORY, Machine, free_port, wait_for
 from tests.projects import write_project
 from visionserve.cortex.ray_serve.records import RayStore
 
 SOURCE = """
+import io
 import os
+import sys
 import time
 
 class PythonPredictor:
     def __init__(self, config):
         if config.get("reason"):
             raise ValueError(config["reason"])
+        if "exit" in config:
+            sys.exit(config["exit"])
+        if "vanish" in config:
+            os._exit(config["vanish"])
 
     def predict(self, payload):
         if payload.get("die"):
             os.kill(os.getpid(), 9)
+        if "print" in payload:
+            print(*payload["print"])
+            file = io.StringIO()
+            print(*payload["print"], file=file)
+            return {"in a file": file.getvalue()}
         time.sleep(payload.get("seconds", 0))
         return {"pid": os.getpid()}
 """
@@ -71,6 +86,68 @@ def test_an_api_that_does_not_start_leaves_nothing(api: Api):
         "Error: broken was not deployed: predictor.py failed while it was set up: ValueError: no labels.\n"
     )
     assert [row["name"] for row in api.machine.get()] == ["small"]
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ({"exit": 3}, "predictor.py ended its process while it was set up: sys.exit(3)"),
+        (
+            {"vanish": 3},
+            "the process of a replica died: it crashed, had too little memory, or was ended by the predictor.",
+        ),
+    ],
+)
+def test_a_predictor_that_ends_its_process_is_told(api: Api, config: dict, why: str):
+    first = api.deploy(api.spec("ending", name="ending", predictor={**PREDICTOR, "config": config}))
+    update = api.deploy(api.spec("ending", predictor={**PREDICTOR, "config": config}))
+    assert (first.returncode, update.returncode) == (1, 1)
+    assert first.stderr.startswith(f"Error: ending was not deployed: {why}")
+    assert update.stderr.startswith(f"Error: small was not updated, and goes on as it was: {why}")
+    assert (first.stderr + update.stderr).count("\n") == 2
+
+
+def test_an_api_of_a_cluster_that_is_gone_is_forgotten(api: Api):
+    api.store.write(api.store.get("small").model_copy(update={"name": "lost", "address": "127.0.0.1:1"}))
+    (row,) = [row for row in api.machine.get() if row["name"] == "lost"]
+    assert row["status"].endswith("start one with ray start --head, or forget its APIs with cortex delete.")
+    done = api.machine.cortex("delete", "lost")
+    assert (done.returncode, done.stdout) == (0, "deleted lost\n")
+    assert done.stderr == (
+        "note: No Ray cluster answers at 127.0.0.1:1 ([Errno 111] Connection refused), so lost is only forgotten: "
+        "should that cluster still run, RAY_ADDRESS=127.0.0.1:1 cortex delete lost --env ray stops it there.\n"
+    )
+    assert "lost" not in api.store.names()
+
+
+def test_in_the_foreground_sigterm_deletes_the_api_in_order(api: Api):
+    spec = api.spec("stays", name="stays", networking={"endpoint": "/stays"})
+    command = [sys.executable, "-m", "visionserve.cortex.cli", "deploy", str(spec), *map(str, api.options)]
+    with subprocess.Popen(
+        [*command, "--foreground"],
+        cwd=REPOSITORY,
+        env=api.machine.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline().startswith("created stays: live at ")
+        # A line of the replica's log.
+        assert "@" in running.stdout.readline()
+        # Serve's clients send their metrics each 10 s.
+        time.sleep(11)
+        running.send_signal(signal.SIGTERM)
+        _, said = running.communicate(timeout=120)
+    assert "stays" not in api.store.names()
+    assert said == ""
+
+
+def test_what_a_predictor_prints_is_in_the_log_as_it_was(api: Api):
+    assert post(api, {"print": ["hello", 42]}).json() == {"in a file": "hello 42\n"}
+    log = api.machine.cortex("logs", "small").stdout
+    assert " -- hello 42\n" in log
+    assert not [line for line in log.splitlines() if line.endswith(": ")]
 
 
 def test_a_gpu_that_no_node_has_is_refused_before_anything_changes(api: Api):

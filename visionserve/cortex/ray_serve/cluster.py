@@ -1,13 +1,15 @@
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from visionserve.errors import DeploymentError, MissingError, UsageError
+from visionserve.errors import DeploymentError, MissingError, UsageError, install_command
 
 CONNECT_SECONDS = 5.0
 # The oldest with max_surge_percent, which no update could do without.
@@ -71,7 +73,7 @@ class Cluster:
 
 @contextmanager
 def connected(address: str | None = None) -> Iterator[Cluster]:
-    """`address`: HOST:PORT; None for RAY_ADDRESS, or else the cluster that this machine is a node of.
+    """`address`: HOST:PORT, of a record; None for RAY_ADDRESS, or else the cluster that this machine is a node of.
 
     Raises MissingError where Ray is not installed, UsageError for what is no address, DeploymentError where no cluster
     answers.
@@ -80,17 +82,22 @@ def connected(address: str | None = None) -> Iterator[Cluster]:
     try:
         import ray
     except ImportError:
-        raise MissingError("Ray is not installed: run pip install 'visionserve[ray]'.") from None
+        raise MissingError(f"Ray is not installed: run {install_command('ray')}.") from None
     if tuple(int(part) for part in ray.__version__.split(".")[:2]) < OLDEST_RAY:
         oldest = ".".join(map(str, OLDEST_RAY))
-        raise MissingError(f"Ray {ray.__version__} is older than {oldest}: run pip install -U 'visionserve[ray]'.")
+        raise MissingError(f"Ray {ray.__version__} is older than {oldest}: run {install_command('ray')}.")
+    given = address is not None
     address = address or os.environ.get("RAY_ADDRESS", "auto")
     if address == "auto":
         address = _own_cluster()
-    _check_answers(address)
+    if why := silence(address):
+        remedy = "forget its APIs with cortex delete" if given else "correct RAY_ADDRESS"
+        raise DeploymentError(
+            f"No Ray cluster answers at {address} ({why}): start one with ray start --head, or {remedy}."
+        )
     _quiet_serve()
     try:
-        with _in_the_root_folder():
+        with _in_the_root_folder(), _own_sigterm():
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
@@ -120,6 +127,17 @@ def _in_the_root_folder() -> Iterator[None]:
         os.chdir(before)
 
 
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray would put its own handler, which ends this process, in the place of one that it has."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and before not in (None, signal.SIG_DFL):
+            signal.signal(signal.SIGTERM, before)
+
+
 def _own_cluster() -> str:
     from ray._private.services import find_gcs_addresses
 
@@ -135,17 +153,18 @@ def _own_cluster() -> str:
     )
 
 
-def _check_answers(address: str) -> None:
-    """Ray itself would wait for many minutes."""
+def silence(address: str) -> OSError | None:
+    """Why no cluster answers at HOST:PORT, if none does; Ray itself would wait for many minutes.
+
+    Raises UsageError for what is no address."""
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal() and "/" not in host):
         raise UsageError(f"RAY_ADDRESS is {address!r}, not HOST:PORT of a cluster that this machine is a node of.")
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except OSError as error:
-        raise DeploymentError(
-            f"No Ray cluster answers at {address} ({error}): start one with ray start --head, or correct RAY_ADDRESS."
-        ) from error
+        return error
+    return None
 
 
 def _fits(wanted: dict[str, float], room: dict[str, float]) -> bool:

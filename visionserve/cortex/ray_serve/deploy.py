@@ -86,12 +86,15 @@ def _deployment(cluster: Cluster, version: Version, reserved: Resources) -> RayD
     from ray.exceptions import RayError
 
     spec = version.settings.spec
+    describe = serve.get_app_handle(spec.name).describe
     try:
-        handle = serve.get_app_handle(spec.name)
-        engine = handle.describe.remote().result(timeout_s=DESCRIBE_TIMEOUT)["engine"]
+        engine = describe.remote().result(timeout_s=DESCRIBE_TIMEOUT)["engine"]
     except (RayError, TimeoutError):
         # The replica that was asked is gone already; what is known of the API is kept all the same.
         engine = None
+    finally:
+        # Else it goes on counting requests for a cluster that this process has left.
+        describe.shutdown()
     return RayDeployment(
         name=spec.name,
         address=cluster.address,

@@ -4,6 +4,9 @@ from visionserve.cortex.ray_serve.mapping import Resources
 from visionserve.cortex.ray_serve.settings import ReplicaSettings
 from visionserve.errors import DeploymentError
 
+# Ray's own words.
+PROCESS_GONE = ("ActorDiedError", "The worker died unexpectedly", "The actor died unexpectedly")
+
 
 def probe(settings: ReplicaSettings, runtime_env: dict[str, Any], reserved: Resources, seconds: float) -> None:
     """Starts a replica of the new version somewhere on the cluster, beside all that runs, and ends it.
@@ -33,7 +36,10 @@ def probe(settings: ReplicaSettings, runtime_env: dict[str, Any], reserved: Reso
 
 
 def reason_in(message: str) -> str:
-    """The sentence in what Ray says of a failed start: that of our own error, or else the last line of its trace."""
+    """The sentence in what Ray says of a failed start: that of our own error, or else the last line of its trace; of a
+    process that is gone Ray only names files to look into."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     ours = [line for line in lines if line.startswith("visionserve.errors.")]
+    if not ours and any(words in message for words in PROCESS_GONE):
+        return "the process of a replica died: it crashed, had too little memory, or was ended by the predictor"
     return (ours[-1].partition(": ")[2] if ours else (lines or ["it gives no reason"])[-1]).rstrip(".")

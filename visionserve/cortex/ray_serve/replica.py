@@ -1,3 +1,4 @@
+import builtins
 import logging
 import sys
 from pathlib import Path
@@ -86,6 +87,11 @@ def _predictor(spec: ApiSpec, client: Any) -> Predictor:
         return Predictor(spec, client)
     except VisionserveError:
         raise
+    except SystemExit as error:
+        # Of it Ray would only say that the process died unexpectedly.
+        raise DeploymentError(
+            f"{spec.predictor.path} ended its process while it was set up: sys.exit({error.code!r})"
+        ) from error
     except Exception as error:
         logging.getLogger("visionserve").exception("the predictor could not be set up")
         raise DeploymentError(
@@ -125,7 +131,12 @@ def _place(settings: ReplicaSettings, location: str) -> str:
 
 
 def _log_with_serve() -> None:
-    """What visionserve and the predictor log goes where Serve's own lines of this replica go."""
+    """What visionserve and the predictor log goes where Serve's own lines of this replica go, and what they print."""
+    from ray.serve._private import logging_utils
+
+    # Serve's own print writes its arguments as a tuple to any other file, io.StringIO of logging's tracebacks included,
+    # and an empty line after each print to its log. The real one comes there through sys.stdout, which Serve replaces.
+    builtins.print = getattr(logging_utils, "buildin_print", builtins.print)
     serve = logging.getLogger("ray.serve")
     for handler in serve.handlers:
         logging.getLogger().addHandler(handler)
