@@ -79,9 +79,9 @@ def test_outputs_stay_out_of_git_and_the_docs_show_these_cells(path: Path):
     assert all(cell.outputs == [] and cell.execution_count is None for cell in code_cells(notebook))
     rendered = (REPOSITORY / "docs" / "notebooks" / f"{path.stem}.md").read_text(encoding="utf-8")
     assert re.findall(r"```python\n(.*?)\n```", rendered, re.DOTALL) == [cell.source for cell in code_cells(notebook)]
-    assert all(cell.source in rendered for cell in notebook.cells)
-    for picture in re.findall(r"\]\((.*?\.jpg)\)", rendered):
-        assert (REPOSITORY / "docs" / "notebooks" / picture.replace("%20", " ")).is_file()
+    assert all(cell.source.replace(".ipynb)", ".md)") in rendered for cell in notebook.cells)
+    for target in re.findall(r"\]\((.*?\.(?:jpg|ipynb|md))\)", rendered):
+        assert (REPOSITORY / "docs" / "notebooks" / target.replace("%20", " ")).is_file()
     assert str(Path.home()) not in rendered
 
 

@@ -3,6 +3,31 @@
 `exit_code` is for commands (1 it ran and failed, 2 wrong usage, 3 this machine lacks something), `status` for HTTP.
 """
 
+from pathlib import Path
+
+# What makes the build that each ending of a model folder's name stands for; without one it is the CPU's.
+_EXPORTS = {
+    "_gpu": "tensorrt",
+    "_neuron": "neuron",
+    "_openvino": "openvino",
+    "_openvino_int8": "openvino --int8 --calibration PICTURES",
+    "detector": "detector",
+}
+
+
+def export_command(folder: Path) -> str:
+    """What a sentence tells to run where a model folder is missing."""
+    build = next((build for ending, build in _EXPORTS.items() if folder.name.endswith(ending)), "cpu")
+    return f"visionserve export {build} --output {folder / '1'}"
+
+
+def install_command(extra: str) -> str:
+    """What a sentence tells to run where the packages of an extra are missing.
+
+    Not pip by this project's name, which is that of another project on the package index.
+    """
+    return f"scripts/setup {extra} in visionserve's folder"
+
 
 class VisionserveError(Exception):
     exit_code = 1

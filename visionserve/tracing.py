@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from visionserve.errors import install_command
+
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 # Seconds for the last spans of a process that ends, whether or not the collector takes them.
 FAREWELL = 2.0
@@ -38,7 +40,8 @@ def start(service: str) -> None:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        log.warning("nothing is traced, though %s is set: run pip install 'visionserve[tracing]'", _endpoint_variable())
+        command = install_command("tracing")
+        log.warning("nothing is traced, though %s is set: run %s", _endpoint_variable(), command)
         return
     from visionserve import __version__
 

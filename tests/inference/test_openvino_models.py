@@ -68,7 +68,7 @@ def test_auto_takes_openvino_for_its_own_format_and_nothing_else(tmp_path, monke
     installed = {"tensorflow": object()}
     monkeypatch.setattr("importlib.util.find_spec", installed.get)
     assert choose_engine("auto") == "tensorflow"
-    with pytest.raises(MissingError, match=r"pip install 'visionserve\[openvino\]'"):
+    with pytest.raises(MissingError, match="scripts/setup openvino"):
         choose_engine("auto", folder=folder)
 
 

@@ -308,12 +308,12 @@ def test_a_server_whose_certificate_nobody_here_knows_is_one_sentence(bucket, pr
     assert "has a certificate that is not trusted here" in answer.output
 
 
-def test_a_machine_without_boto3_is_told_the_pip_command(project, monkeypatch):
+def test_a_machine_without_boto3_is_told_what_installs_it(project, monkeypatch):
     # boto3 is installed here, so its import is blocked.
     monkeypatch.setitem(sys.modules, "boto3", None)
     answer = publish("s3://bucket/models", "cortex_cpu.yaml")
     assert answer.exit_code == 3
-    assert answer.output == "Error: s3://bucket/models needs boto3: run pip install 'visionserve[s3]'.\n"
+    assert answer.output == "Error: s3://bucket/models needs boto3: run scripts/setup s3 in visionserve's folder.\n"
 
 
 @pytest.mark.parametrize(

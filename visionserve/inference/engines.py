@@ -1,7 +1,7 @@
 import importlib.util
 from pathlib import Path
 
-from visionserve.errors import MissingError, ModelError, UsageError
+from visionserve.errors import MissingError, ModelError, UsageError, install_command
 from visionserve.inference.engine import DEFAULT_SIGNATURE, Engine
 from visionserve.inference.model_folder import OPENVINO_GRAPH, is_openvino_model
 
@@ -34,13 +34,13 @@ def choose_engine(
             candidates = ["tensorflow"]
         installed = [name for name in candidates if importlib.util.find_spec(name)]
         if not installed:
-            raise MissingError(f"No engine is installed: run pip install 'visionserve[{EXTRAS[candidates[0]]}]'.")
+            raise MissingError(f"No engine is installed: run {install_command(EXTRAS[candidates[0]])}.")
         return installed[0]
     if wanted == "openvino" and signature_key != DEFAULT_SIGNATURE:
         instead = f"set signature_key to {DEFAULT_SIGNATURE}" if only_openvino else "use --engine tensorflow"
         raise ModelError(f"OpenVINO reads only the signature {DEFAULT_SIGNATURE!r}, not {signature_key!r}: {instead}.")
     if wanted != "null" and not importlib.util.find_spec(wanted):
-        raise MissingError(f"The engine {wanted} is not installed: run pip install 'visionserve[{EXTRAS[wanted]}]'.")
+        raise MissingError(f"The engine {wanted} is not installed: run {install_command(EXTRAS[wanted])}.")
     return wanted
 
 

@@ -1,7 +1,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from visionserve.errors import ModelError
+from visionserve.errors import ModelError, export_command
 
 SAVED_MODEL = "saved_model.pb"
 OPENVINO_GRAPH = "model.xml"
@@ -19,7 +19,7 @@ def find_version(folder: Path) -> tuple[int, Path]:
     """
     if not folder.is_dir():
         raise ModelError(
-            f"The model folder {folder} is missing: make it with visionserve export, or correct model_path."
+            f"The model folder {folder} is missing: make it with {export_command(folder)}, or correct model_path."
         )
     for version, path in find_versions(folder):
         return version, path

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from visionserve.errors import MissingError, ModelError, UsageError
+from visionserve.errors import MissingError, ModelError, UsageError, install_command
 
 # Amazon's "safe characters" of object keys: they need no quoting, neither in a URL nor in YAML.
 ADDRESS = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,254})/?([A-Za-z0-9/!_.*'()-]*)")
@@ -57,7 +57,7 @@ def s3_client(url: str, action: str) -> Iterator[Any]:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError:
-        raise MissingError(f"{url} needs boto3: run pip install 'visionserve[s3]'.") from None
+        raise MissingError(f"{url} needs boto3: run {install_command('s3')}.") from None
     # Servers of S3 older than boto3's newer checksums refuse them over HTTPS (Ceph 16: MissingContentLength). The
     # signature then covers a hash of what is sent, so that every server checks that it arrives as it was.
     config = Config(

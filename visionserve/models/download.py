@@ -12,7 +12,7 @@ import requests
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from visionserve.errors import MissingError, WeightsError
+from visionserve.errors import MissingError, WeightsError, install_command
 from visionserve.models.checksum import Checksum
 
 # What a broken connection loses at most.
@@ -65,7 +65,7 @@ class _Transfer:
         try:
             import tenacity
         except ImportError as error:
-            raise MissingError("downloading weights needs tenacity: run pip install 'visionserve[export]'") from error
+            raise MissingError(f"downloading weights needs tenacity: run {install_command('export')}") from error
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_TryAgain),

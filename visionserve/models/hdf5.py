@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from visionserve.errors import MissingError, WeightsError
+from visionserve.errors import MissingError, WeightsError, install_command
 from visionserve.models.network import StoredNetwork
 
 # ResNet50's archive has 103 MB; what claims to be far larger is not unpacked into memory.
@@ -42,7 +42,7 @@ def _network(file: IO[bytes], config: dict[str, Any] | None) -> Iterator[StoredN
     try:
         import h5py
     except ImportError as error:
-        raise MissingError("reading .h5 and .keras needs h5py: run pip install 'visionserve[export]'") from error
+        raise MissingError(f"reading .h5 and .keras needs h5py: run {install_command('export')}") from error
     try:
         opened = h5py.File(file, "r")
     except OSError as error:

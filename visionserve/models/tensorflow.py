@@ -1,7 +1,7 @@
 import os
 from typing import Any
 
-from visionserve.errors import MissingError
+from visionserve.errors import MissingError, install_command
 
 
 def import_tensorflow() -> Any:
@@ -29,5 +29,5 @@ def import_keras() -> Any:
 
 def _missing(error: ImportError) -> MissingError:
     return MissingError(
-        f"exporting needs TensorFlow, which is not installed ({error}): run pip install 'visionserve[export]'"
+        f"exporting needs TensorFlow, which is not installed ({error}): run {install_command('export')}"
     )

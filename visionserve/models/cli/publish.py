@@ -3,8 +3,6 @@ from pathlib import Path
 import click
 
 SPECS = ("cortex_cpu.yaml", "cortex_gpu.yaml", "cortex_accelerator.yaml")
-# The build that each ending of a model's folder is made by; without one it is the CPU's.
-TARGETS = {"_gpu": "tensorrt", "_neuron": "neuron", "_openvino": "openvino"}
 
 
 @click.command()
@@ -34,7 +32,7 @@ def publish(url: str, specs: tuple[Path, ...], suffix: str) -> None:
       visionserve publish s3://bucket/models
       visionserve publish s3://bucket/models cortex_cpu.yaml --suffix _staging
     """
-    from visionserve.errors import UsageError
+    from visionserve.errors import UsageError, export_command
     from visionserve.models.publishing.publish import NotPublished
     from visionserve.models.publishing.publish import publish as publish_specs
 
@@ -42,11 +40,10 @@ def publish(url: str, specs: tuple[Path, ...], suffix: str) -> None:
         raise UsageError(f"--suffix {suffix!r} makes no name for a copy: give something like _s3")
     for outcome in publish_specs(url, list(specs) or [Path(name) for name in SPECS], suffix):
         if isinstance(outcome, NotPublished):
-            target = next((made for end, made in TARGETS.items() if outcome.missing.name.endswith(end)), "cpu")
             removed = f"; removed {outcome.removed}" if outcome.removed else ""
             click.echo(
                 f"{outcome.spec}: not published, as {outcome.missing} is not there: "
-                f"run visionserve export {target} --output {outcome.missing / '1'}{removed}"
+                f"run {export_command(outcome.missing)}{removed}"
             )
             continue
         sent = f"sent {outcome.size / 1e6:.1f} MB" if outcome.sent else "all of it was there already"

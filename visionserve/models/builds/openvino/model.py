@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 
 from visionserve import quiet_openvino
-from visionserve.errors import MissingError, ModelError
+from visionserve.errors import MissingError, ModelError, install_command
 
 BATCH = 8
 
@@ -15,7 +15,7 @@ def import_openvino() -> Any:
         return quiet_openvino.import_openvino()
     except ImportError as error:
         raise MissingError(
-            f"this export needs OpenVINO, which is not installed ({error}): run pip install 'visionserve[openvino]'"
+            f"this export needs OpenVINO, which is not installed ({error}): run {install_command('openvino')}"
         ) from error
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from visionserve.environment import environment
-from visionserve.errors import MissingError, ModelError
+from visionserve.errors import MissingError, ModelError, install_command
 from visionserve.models.builds.openvino.model import import_openvino
 
 # NNCF's own default.
@@ -31,7 +31,7 @@ def import_nncf() -> Any:
             import nncf
         except ImportError as error:
             raise MissingError(
-                f"int8 needs NNCF, which is not installed ({error}): run pip install 'visionserve[int8]'"
+                f"int8 needs NNCF, which is not installed ({error}): run {install_command('int8')}"
             ) from error
     nncf.set_log_level(logging.WARNING)
     return nncf
