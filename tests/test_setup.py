@@ -66,7 +66,9 @@ def without_its_python(environment: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("left", [without_pip, with_half_of_pip, without_its_python])
+@pytest.mark.parametrize(
+    ("script", "left"), [("setup", without_pip), ("setup", with_half_of_pip), ("setup-stream", without_its_python)]
+)
 def test_an_environment_that_was_left_half_made_is_made_anew_and_a_whole_one_stays(checkout, script, left):
     if script == "setup-stream" and sys.version_info >= (3, 13):
         pytest.skip("PyFlink does not run on this Python")
