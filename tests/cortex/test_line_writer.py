@@ -50,6 +50,7 @@ def test_lines_that_nobody_reads_are_dropped_and_counted_and_hold_nobody_up(pipe
     assert read_end.read().splitlines() == ["it goes on"]
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_reader_that_is_gone_ends_it(pipe):
     read_end, write_end = pipe
     writer = LineWriter(write_end.fileno())

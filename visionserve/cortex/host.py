@@ -29,8 +29,6 @@ GRACE = 25
 REMOTE_TIMEOUT = 20.0
 # How long a kept-alive connection is still answered, with "connection: close", before it is closed under its client.
 FAREWELL = 2.0
-# Seconds for the answers to requests that are given up at the end of the grace.
-LAST_WORDS = 0.5
 # Seconds after which a run that ends is ended, of the 30 that Kubernetes gives a container.
 END_SECONDS = GRACE + FAREWELL + 1
 
@@ -89,6 +87,7 @@ def _build(run: RunSettings, slot: int, lifeline: Lifeline, lines: int):  # type
     from visionserve.inference.client import ServingClient
     from visionserve.inference.connection_watch import ConnectionWatch
     from visionserve.inference.http_protocol import WatchedProtocol
+    from visionserve.inference.http_server import last_words
     from visionserve.pulse import Pulse
 
     class DrainingServer(uvicorn.Server):
@@ -127,9 +126,7 @@ def _build(run: RunSettings, slot: int, lifeline: Lifeline, lines: int):  # type
             while self.server_state.connections and time.monotonic() < began + FAREWELL:
                 await asyncio.sleep(0.05)
             await super().shutdown(sockets)
-            # Those that it gave up have their last words.
-            if tasks := self.server_state.tasks:
-                await asyncio.wait(tasks, timeout=LAST_WORDS)
+            await last_words(self)
             await asyncio.to_thread(api.finish, began + GRACE + FAREWELL - time.monotonic())
             await asyncio.to_thread(tracing.stop)
             if writer is not None:

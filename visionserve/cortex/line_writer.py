@@ -56,7 +56,7 @@ class LineWriter:
         batch = b""
         while self._lines:
             line = self._lines.popleft()
-            # The kernel writes up to PIPE_BUF bytes in one piece, whoever else writes to the same pipe.
+            # In small pieces: what a reader that stalls leaves waits in the queue, and counts for its limit.
             if batch and len(batch) + len(line) > select.PIPE_BUF:
                 os.write(self._descriptor, batch)
                 batch = b""

@@ -1,7 +1,6 @@
 import asyncio
 import math
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -52,9 +51,13 @@ class HttpServer:
         """Takes no new connection, answers the requests in flight; takes LAST_WORDS more than the grace at most."""
         self._server.should_exit = True
         await self._running
-        end = time.monotonic() + LAST_WORDS
-        while self._server.server_state.connections and time.monotonic() < end:
-            await asyncio.sleep(0.01)
+        await last_words(self._server)
+
+
+async def last_words(server: uvicorn.Server) -> None:
+    """After uvicorn's shutdown: the requests that it gave up are answered, in LAST_WORDS seconds at most."""
+    if tasks := server.server_state.tasks:
+        await asyncio.wait(tasks, timeout=LAST_WORDS)
 
 
 class _LastWords:
