@@ -29,6 +29,11 @@ class Run:
     def rows(self, name: str) -> list[str]:
         return [line.split(": ", 1)[1] for line in self.out.splitlines() if line.strip().startswith(f"{name}: ")]
 
+    @property
+    def notes(self) -> str:
+        """All notes, a line each: a busy machine adds its own, so none is sure to be the first."""
+        return "\n".join(self.rows("note"))
+
 
 class Bench:
     """`throughput_test.py`, run as a user runs it, in a folder and a home of its own."""

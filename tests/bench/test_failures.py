@@ -106,7 +106,7 @@ def test_an_open_loop_gives_a_dead_server_a_whole_time_out_to_come_back(bench, p
         run = bench("--rate", 20, "-i", 600, "--timeout", 3, photo, url)
     assert run.code == 1
     assert run.figures["errors"]["refused"] >= 3 * 20 * 0.9
-    assert run.row("note") == "1 worker gave up: the endpoint no longer answered"
+    assert "1 worker gave up: the endpoint no longer answered" in run.rows("note")
 
 
 @pytest.mark.slow
@@ -121,4 +121,4 @@ def test_a_server_that_dies_ends_the_run_in_a_summary(bench, photo, duration):
     assert set(run.figures["errors"]) <= {"reset", "refused"}
     assert run.row("inferences") == str(run.figures["inferences"])
     if duration[0] == "-i":
-        assert run.row("note") == "1 worker gave up: the endpoint no longer answered"
+        assert "1 worker gave up: the endpoint no longer answered" in run.rows("note")

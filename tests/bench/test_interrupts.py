@@ -44,7 +44,7 @@ def test_ctrl_c_prints_what_was_measured_so_far(bench, photo, number):
     assert run.figures["served"] <= len(record.bodies) <= run.figures["served"] + run.figures["abandoned"]
     assert run.figures["served"] >= 16
     assert run.row("inferences") == str(run.figures["served"])
-    assert run.row("note").startswith("interrupted")
+    assert "interrupted" in run.notes
     assert f",{run.figures['served']}," in (bench.folder / "figures.csv").read_text()
     assert "interrupted" in (bench.folder / "figures.html").read_text()
 
@@ -75,7 +75,7 @@ def test_a_worker_that_dies_is_reported_and_the_others_are_counted(bench, photo)
     assert run.err == ""
     assert run.figures["requests"] == 60
     assert run.figures["lost_workers"] == ["worker 1 died (killed by SIGKILL)"]
-    assert "worker 1 died" in run.row("note")
+    assert "worker 1 died" in run.notes
 
 
 @pytest.mark.slow

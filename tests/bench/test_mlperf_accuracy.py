@@ -110,7 +110,7 @@ def test_labels_that_no_answer_has_are_pointed_out(mlperf, labeled):
     with serving(seven()) as (url, _):
         run = mlperf("--scenario", "Offline", "--accuracy", labeled, url)
     assert run.figures["accuracy"]["top5"] == 0
-    assert "281" in run.row("note")
+    assert "281" in run.notes
 
 
 def test_a_folder_that_is_not_wholly_labeled_is_refused_before_any_load(mlperf, labeled, tmp_path, photo):

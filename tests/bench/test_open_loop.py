@@ -139,7 +139,7 @@ def test_a_stall_of_two_seconds_shows_in_an_open_loop_as_theory_says_and_not_in_
     assert 1000 < closed["latency_ms"]["max"] < 2100
     assert closed["latency_ms"]["p99"] < 500, "only one request of each client met the stall"
     assert opened["latency_ms"]["p99"] > 1800
-    assert "a closed loop cannot show" in run.row("note")
+    assert "a closed loop cannot show" in run.notes
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_a_bounded_pool_does_not_hide_the_wait_for_a_connection(bench, photo):
     assert run.figures["waited_for_connection"] > 20
     assert run.figures["latency_ms"]["p90"] > 1000
     assert run.figures["latency_ms"]["max"] == pytest.approx(2020, rel=0.05)
-    assert "all 3 connections were busy" in run.row("note")
+    assert "all 3 connections were busy" in run.notes
 
 
 @contextmanager
@@ -182,7 +182,7 @@ def test_a_server_frozen_for_six_of_twenty_seconds(tmp_path, photo):
     assert opened.figures["latency_ms"]["p99"] > 5000
     assert opened.code == 0, "it was slow and answered all"
     assert closed.figures["latency_ms"]["p99"] < 1000
-    assert "a closed loop cannot show" in closed.row("note")
+    assert "a closed loop cannot show" in closed.notes
 
 
 @pytest.mark.slow
