@@ -1,5 +1,6 @@
 """scripts/setup and scripts/setup-stream where they were stopped before, and where no Python is fit for them."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -37,12 +38,14 @@ def program(checkout: Path, name: str, code: str) -> None:
     file.chmod(0o755)
 
 
-def set_up(checkout: Path, script: str) -> subprocess.CompletedProcess:
+def surroundings(checkout: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in {"JAVA_HOME", "PYTHONPATH"}}
-    environment = {**kept, "PATH": f"{checkout / 'programs'}:{os.environ['PATH']}", "PIP_NO_INDEX": "1"}
-    return subprocess.run(
-        [checkout / "scripts" / script], env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
+    return {**kept, "PATH": f"{checkout / 'programs'}:{os.environ['PATH']}", "PIP_NO_INDEX": "1"}
+
+
+def set_up(checkout: Path, script: str) -> subprocess.CompletedProcess:
+    command = [checkout / "scripts" / script]
+    return subprocess.run(command, env=surroundings(checkout), capture_output=True, text=True, check=False, timeout=120)
 
 
 def without_pip(environment: Path) -> None:
@@ -87,6 +90,23 @@ def test_an_environment_that_was_left_half_made_is_made_anew_and_a_whole_one_sta
     assert "making" not in again.stdout + again.stderr
     assert "installing" in again.stdout + again.stderr
     assert (environment / "mine").is_file()
+
+
+def test_the_second_of_two_at_once_waits(checkout, script):
+    """Every Python is unfit: the second one's turn has come when it says so."""
+    for name in PYTHONS:
+        program(checkout, name, "exit 1")
+    command = checkout / "scripts" / script
+    with command.open() as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        with subprocess.Popen(
+            [command], env=surroundings(checkout), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as second:
+            assert second.stdout.readline() == f"waiting for another scripts/{script}\n"
+            assert second.poll() is None
+            fcntl.flock(first, fcntl.LOCK_UN)
+            assert "with its module venv" in second.stdout.read()
+    assert second.returncode == 3
 
 
 def test_a_python_without_venv_is_not_taken(checkout, script):
