@@ -19,7 +19,7 @@ from tests.debian import why_not_installed
 
 PACKAGES = ("ceph-mon", "ceph-osd", "radosgw", "ceph-common")
 PROGRAMS = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "setpriv")
-COMMAND_SECONDS = 60
+COMMAND_SECONDS = 300
 STOP_SECONDS = 20
 
 # One node, so one copy of everything, one placement group a pool and nobody to authenticate to. Without both addresses
@@ -107,7 +107,7 @@ class Ceph:
         self._run("ceph-mon", "--mkfs", "-i", "a")
         self._start("ceph-mon", "-f", "-i", "a")
         store = str(uuid.uuid4())
-        self._run("ceph", "--connect-timeout", "30", "osd", "new", store)
+        self._run("ceph", "--connect-timeout", "120", "osd", "new", store)
         self._run("ceph-osd", "--mkfs", "-i", "0", "--osd-uuid", store)
         self._start("ceph-osd", "-f", "-i", "0")
         self._add_user("tests", self.access_key, self.secret_key)

@@ -1,5 +1,6 @@
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,10 @@ from tests.setup_lock import setup_lock
 REPOSITORY = Path(__file__).resolve().parent.parent
 MODEL = REPOSITORY / "models" / "resnet50"
 API = "image-classifier-resnet50"
+# Below those that Linux gives to connections, above those that Ray gives to its workers.
+TEST_PORTS = range(20_000, 32_000)
+# Where pytest-xdist says which of how many processes this is, and what holds without it.
+XDIST_PROCESS = (("PYTEST_XDIST_WORKER", 0), ("PYTEST_XDIST_WORKER_COUNT", 1))
 # Real weights are exported and read, TensorFlow is loaded, Ceph is installed where it is missing.
 SLOW_FIXTURES = {"ceph", "detector", "model", "small_build", "stream_environment", "weights"}
 
@@ -35,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    options = {"cwd": REPOSITORY, "timeout": 300, **options}
+    options = {"cwd": REPOSITORY, "timeout": 600, **options}
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
@@ -136,10 +142,26 @@ def classifier(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     machine.clean()
 
 
+def _own_ports() -> Iterator[int]:
+    """Those of this process of the test run, each in its turn, from any one on."""
+    number, count = (int(os.environ.get(name, "").removeprefix("gw") or least) for name, least in XDIST_PROCESS)
+    own = range(TEST_PORTS.start + number, TEST_PORTS.stop, count)
+    first = random.randrange(len(own))
+    while True:
+        yield from own[first:]
+        yield from own[:first]
+
+
+_OWN_PORTS = _own_ports()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Whoever asks for it binds it seconds later: until then no connection and no other test process may get it."""
+    while True:
+        port = next(_OWN_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", port))
+            return port
 
 
 def post(endpoint: str, **options: Any) -> requests.Response:

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 
 SWITCH = "eth0"
-END_SECONDS = 20
+END_SECONDS = 60
 # The kernel ends what is started so when the test run ends, even by SIGKILL.
 WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
 NAMESPACES = ["unshare", "--net", "--pid", "--mount", "--mount-proc", "--fork", "--kill-child"]

@@ -45,6 +45,20 @@ class PythonPredictor:
 """
 
 
+PATIENT = """
+from visionserve.inference import client
+
+client.PATIENCE = 60.0
+"""
+
+
+def with_patience(spec: Path) -> Path:
+    """The spec, whose workers now wait for a model server as long as a busy machine takes to start another one."""
+    with spec.with_name("predictor.py").open("a") as file:
+        file.write(PATIENT)
+    return spec
+
+
 def repository_spec(folder: Path, repository: Path, model: Path, **changes: Any) -> Path:
     """The repository's CPU spec in a folder of the test, with fields of `predictor`, `compute`, ... changed."""
     api = yaml.safe_load((repository / "cortex_cpu.yaml").read_text())[0]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.conftest import REPOSITORY, Machine, free_port, run
+from tests.conftest import REPOSITORY, Machine, free_port, run, wait_for
 from tests.hosts import Host, Network, network
 
 RAY = Path(sys.executable).with_name("ray")
@@ -175,7 +175,13 @@ def started_cluster(nodes: int, cpus: int, separate: bool) -> Iterator[RayCluste
         yield cluster
     finally:
         cluster.stop()
-        shutil.rmtree(folder)
+        # What a node was starting as it was killed writes there until it finds that the node is gone.
+        wait_for(lambda: _removed(folder))
+
+
+def _removed(folder: Path) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 def _sweep() -> None:

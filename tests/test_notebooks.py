@@ -40,8 +40,8 @@ def executed(model, monkeypatch):
 
     def execute(name):
         notebook = nbformat.read(REPOSITORY / "notebooks" / f"{name}.ipynb", as_version=4)
-        client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(REPOSITORY / "notebooks")}})
-        return client.execute()
+        resources = {"metadata": {"path": str(REPOSITORY / "notebooks")}}
+        return NotebookClient(notebook, timeout=300, startup_timeout=300, resources=resources).execute()
 
     return execute
 

@@ -28,6 +28,12 @@ def slow(exchange: Exchange) -> None:
     exchange.answer()
 
 
+def three_at_once(exchange: Exchange) -> None:
+    """The first three wait for one another."""
+    exchange.record.wait_for(3)
+    slow(exchange)
+
+
 def images_of(record) -> list[int]:
     """The number of images of each request."""
     return [len(json.loads(body)["imgs"]) for body in record.bodies]

@@ -11,6 +11,9 @@ from tests.bench.servers import Behavior, Exchange, serving
 
 
 def steady(exchange: Exchange) -> None:
+    """Says when the first request came."""
+    if exchange.number == 0:
+        print("begun", flush=True)
     time.sleep(0.02)
     exchange.answer()
 

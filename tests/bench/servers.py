@@ -20,20 +20,20 @@ class Record:
     bodies: list[bytes] = field(default_factory=list)
     arrived: list[float] = field(default_factory=list)
     took: list[float] = field(default_factory=list)
+    ended: list[float] = field(default_factory=list)
     peers: set[tuple[str, int]] = field(default_factory=set)
     headers: list[dict[str, str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
-    turn: threading.Lock = field(default_factory=threading.Lock)
 
     def wait_for(self, requests: int) -> None:
-        for _ in range(600):
+        for _ in range(1200):
             if len(self.bodies) >= requests:
                 return
             time.sleep(0.05)
-        raise AssertionError(f"only {len(self.bodies)} of {requests} requests arrived within 30 s")
+        raise AssertionError(f"only {len(self.bodies)} of {requests} requests arrived within 60 s")
 
 
 class Exchange(BaseHTTPRequestHandler):
@@ -45,13 +45,13 @@ class Exchange(BaseHTTPRequestHandler):
     behave: "Behavior"
 
     def do_POST(self) -> None:
-        began = time.monotonic()
+        self.began, self.ended = time.monotonic(), False
         self.body = self.rfile.read(int(self.headers["Content-Length"]))
         record = self.record
         with record.lock:
             self.number = len(record.bodies)
             record.bodies.append(self.body)
-            record.arrived.append(began)
+            record.arrived.append(self.began)
             record.peers.add(self.client_address)
             record.headers.append(dict(self.headers))
             record.paths.append(self.path)
@@ -60,9 +60,18 @@ class Exchange(BaseHTTPRequestHandler):
         try:
             type(self).behave(self)
         finally:
+            self.end()
             with record.lock:
                 record.in_flight -= 1
-                record.took.append(time.monotonic() - began)
+
+    def end(self) -> None:
+        """Takes the time, before the answer goes out: once a client has it, it is on record, and not as longer."""
+        if not self.ended:
+            self.ended = True
+            now = time.monotonic()
+            with self.record.lock:
+                self.record.took.append(now - self.began)
+                self.record.ended.append(now)
 
     def images(self) -> int:
         return len(json.loads(self.body)["imgs"])
@@ -70,6 +79,7 @@ class Exchange(BaseHTTPRequestHandler):
     def answer(self, status: int = 200, body: bytes | None = None, **headers: str) -> None:
         if body is None:
             body = json.dumps([LABELS] * self.images()).encode()
+        self.end()
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -74,7 +74,7 @@ def test_an_answer_that_breaks_off_is_named(bench, photo, piece, kind):
 
 def test_a_server_that_never_answers_runs_into_the_time_out(bench, photo):
     with answering_with() as url:
-        run = bench("-s", 2, "-t", 2, "--timeout", 0.4, photo, url)
+        run = bench("-s", 2, "-t", 2, "--timeout", 2, photo, url)
     assert_failed(run, {"time-out": 4}, 4)
     assert run.figures["latency_ms"]["p50"] is None
     assert "p50 -" in run.row("latency (ms)")
@@ -83,7 +83,7 @@ def test_a_server_that_never_answers_runs_into_the_time_out(bench, photo):
 @pytest.mark.slow
 def test_the_time_out_holds_for_the_whole_answer_however_slowly_it_drips(bench, photo):
     with answering_with(*[b"HTTP/1.1 200 OK\r\nX-Drip: "] + [b"x"] * 200, pause_s=0.1) as url:
-        run = bench("-s", 1, "--timeout", 1, photo, url)
+        run = bench("-s", 1, "--timeout", 3, photo, url)
     assert_failed(run, {"time-out": 1}, 1)
 
 
@@ -103,9 +103,10 @@ def test_a_redirect_is_a_failure_and_its_target_gets_no_load(bench, photo):
 @pytest.mark.slow
 def test_an_open_loop_gives_a_dead_server_a_whole_time_out_to_come_back(bench, photo):
     with separate_server("dying") as (url, _):
-        run = bench("--rate", 20, "-i", 600, "--timeout", 3, photo, url)
+        run = bench("--rate", 20, "-i", 600, "--timeout", 6, photo, url)
     assert run.code == 1
-    assert run.figures["errors"]["refused"] >= 3 * 20 * 0.9
+    assert run.figures["errors"]["refused"] >= 3
+    assert run.figures["duration_s"] >= 6, "a closed loop gives up after 5 s"
     assert "1 worker gave up: the endpoint no longer answered" in run.rows("note")
 
 
@@ -115,7 +116,7 @@ def test_a_server_that_dies_ends_the_run_in_a_summary(bench, photo, duration):
     with separate_server("dying") as (url, _):
         run = bench("-t", 2, *duration, photo, url)
     assert run.code == 1
-    assert run.err == ""
+    assert run.complaints == []
     assert 9 <= run.figures["served"] <= 10
     assert run.figures["errors"]["refused"] > 0
     assert set(run.figures["errors"]) <= {"reset", "refused"}

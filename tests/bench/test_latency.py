@@ -5,6 +5,7 @@ import time
 import pytest
 
 from tests.bench.servers import Exchange, serving
+from tests.bench.stalls import Stalls, measured_stalls
 from visionserve.bench.figures.metrics import Metrics, fold
 from visionserve.bench.load.outcome import Outcome
 from visionserve.bench.load.pacing import FixedCount
@@ -21,9 +22,9 @@ pytestmark = pytest.mark.timing
 MS = 1_000_000
 
 
-def close_to(truth_s: float) -> object:
-    """Within 3 % of what the server itself recorded. The delays are long enough for that to hold on a busy machine."""
-    return pytest.approx(truth_s * 1000, rel=0.03)
+def assert_close(shown_ms: float, truth_s: float, stalls: Stalls) -> None:
+    """Within 3 % of what the server itself recorded, and above it by what the machine made a client wait besides."""
+    assert truth_s * 970 <= shown_ms <= truth_s * 1030 + stalls.ms
 
 
 @pytest.mark.slow
@@ -32,12 +33,11 @@ def test_a_fixed_delay_is_what_every_percentile_shows(bench, photo):
         time.sleep(0.5)
         exchange.answer()
 
-    with serving(behave) as (url, record):
+    with serving(behave) as (url, record), measured_stalls() as stalls:
         run = bench("-t", 2, "-s", 7, photo, url)
     latency = run.figures["latency_ms"]
-    assert latency["p50"] == close_to(statistics.median(record.took))
-    assert latency["mean"] == close_to(statistics.mean(record.took))
-    # A server's thread may lose the core after its answer is out: its own longest can be over the client's.
+    assert_close(latency["p50"], statistics.median(record.took), stalls)
+    assert_close(latency["mean"], statistics.mean(record.took), stalls)
     assert latency["max"] >= max(record.took) * 1000 * 0.97
     shown = dict(part.split() for part in run.row("latency (ms)").split(", "))
     assert list(shown) == ["mean", "p50", "p90", "p95", "p99", "p99.9", "max"]
@@ -50,13 +50,13 @@ def test_two_modes_are_both_seen_across_workers(bench, photo):
         time.sleep(0.9 if exchange.number % 5 == 4 else 0.3)
         exchange.answer()
 
-    with serving(behave) as (url, record):
+    with serving(behave) as (url, record), measured_stalls() as stalls:
         run = bench("-w", 2, "-t", 2, "-s", 10, photo, url)
     took = sorted(record.took)
     latency = run.figures["latency_ms"]
-    assert latency["p50"] == close_to(statistics.median(took))
-    assert latency["p90"] == close_to(statistics.median(took[-8:]))
-    assert latency["p95"] == close_to(statistics.median(took[-8:]))
+    assert_close(latency["p50"], statistics.median(took), stalls)
+    assert_close(latency["p90"], statistics.median(took[-8:]), stalls)
+    assert_close(latency["p95"], statistics.median(took[-8:]), stalls)
 
 
 def test_throughput_is_inferences_over_the_time_from_first_request_to_last_answer(bench, photo):
@@ -64,11 +64,11 @@ def test_throughput_is_inferences_over_the_time_from_first_request_to_last_answe
         time.sleep(0.1)
         exchange.answer()
 
-    with serving(behave) as (url, record):
+    with serving(behave) as (url, record), measured_stalls() as stalls:
         run = bench("-t", 2, "-s", 10, "-b", 2, photo, url)
     figures = run.figures
-    ended = max(arrived + took for arrived, took in zip(record.arrived, record.took, strict=True))
-    assert figures["duration_s"] == pytest.approx(ended - min(record.arrived), rel=0.05)
+    truth_s = max(record.ended) - min(record.arrived)
+    assert truth_s * 0.95 <= figures["duration_s"] <= truth_s * 1.05 + stalls.seconds
     assert figures["inferences_per_s"] == pytest.approx(40 / figures["duration_s"])
     assert figures["requests_per_s"] == pytest.approx(20 / figures["duration_s"])
     assert run.row("inferences/s") == f"{figures['inferences_per_s']:.1f}"

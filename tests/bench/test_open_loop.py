@@ -1,5 +1,6 @@
 import math
 import os
+import select
 import signal
 import statistics
 import threading
@@ -14,6 +15,7 @@ import pytest
 from tests.bench.conftest import Bench, Run
 from tests.bench.separate import separate_server
 from tests.bench.servers import Exchange, Record, serving
+from tests.bench.stalls import Stalls, measured_stalls
 
 pytestmark = pytest.mark.timing
 
@@ -28,15 +30,19 @@ def delay(seconds: float):
     return behave
 
 
-def assert_percentiles(figures, truth_s: list[float]) -> None:
-    """The mean and every percentile within 3 % or 1 ms of those of `truth_s`, one or two requests of rank aside."""
+def assert_percentiles(figures, truth_s: list[float], stalls: Stalls) -> None:
+    """The mean and every percentile within 3 % or 1 ms of those of `truth_s`, one or two requests of rank aside, and
+    above them by what the machine made a client wait besides."""
     ordered = sorted(truth_s)
-    assert figures["latency_ms"]["mean"] == pytest.approx(statistics.mean(ordered) * 1000, rel=0.03, abs=1)
+    mean_ms = statistics.mean(ordered) * 1000
+    assert min(mean_ms * 0.97, mean_ms - 1) <= figures["latency_ms"]["mean"]
+    assert figures["latency_ms"]["mean"] <= max(mean_ms * 1.03, mean_ms + 1) + stalls.ms
     for name, percent in PERCENTILES.items():
         rank = math.ceil(percent / 100 * len(ordered)) - 1
         low, high = ordered[max(0, rank - 2)] * 1000, ordered[min(len(ordered) - 1, rank + 2)] * 1000
         reported = figures["latency_ms"][name]
-        assert min(low * 0.97, low - 1) <= reported <= max(high * 1.03, high + 1), (name, low, reported, high)
+        most = max(high * 1.03, high + 1) + stalls.ms
+        assert min(low * 0.97, low - 1) <= reported <= most, (name, low, reported, most)
 
 
 def together(folder: Path, *runs: tuple[object, ...]) -> list[Run]:
@@ -56,14 +62,14 @@ def gaps_of(record: Record) -> list[float]:
 @pytest.mark.slow
 def test_requests_are_sent_when_they_are_due_whether_or_not_earlier_ones_were_answered(bench, photo):
     with serving(delay(1.0)) as (url, record):
-        run = bench("--rate", 20, "-i", 3, photo, url)
+        run = bench("--rate", 20, "-i", 6, photo, url)
     assert run.code == 0, run.out
-    assert len(record.arrived) == 60
+    assert len(record.arrived) == 120
     assert record.most_in_flight >= 15
     gaps = gaps_of(record)
     assert statistics.median(gaps) == pytest.approx(1 / 20, abs=0.01)
     assert run.figures["settings"]["loop"] == "open"
-    assert run.figures["connections"] < 40, "no more connections than the load needs"
+    assert run.figures["connections"] < 60, "no more connections than the load needs"
     assert run.figures["send_lag_ms"]["p50"] < 10
     assert run.row("send lag (ms)").startswith("mean")
 
@@ -72,8 +78,7 @@ def test_several_workers_share_the_rate(bench, photo):
     with serving(delay(0.05)) as (url, record):
         run = bench("-w", 3, "--rate", 30, "-i", 2, photo, url)
     assert len(record.arrived) == run.figures["requests"] == 60
-    arrived = sorted(record.arrived)
-    assert arrived[-1] - arrived[0] == pytest.approx(2, rel=0.1)
+    assert statistics.median(gaps_of(record)) == pytest.approx(1 / 30, abs=0.01), "they take turns"
 
 
 @pytest.mark.slow
@@ -84,15 +89,17 @@ def test_poisson_arrivals_are_irregular_and_have_the_rate(bench, photo):
     assert run.figures["settings"]["arrivals"] == "poisson"
     assert len(record.arrived) == pytest.approx(400, abs=5 * 20)
     gaps = gaps_of(record)
-    # Exponential gaps: their standard deviation is their mean; evenly spaced ones have next to none.
-    assert statistics.stdev(gaps) == pytest.approx(statistics.mean(gaps), rel=0.35)
+    # Exponential gaps: 39 % are shorter than half their mean, 22 % longer than one and a half of it; evenly spaced ones
+    # are neither. What a busy machine holds up comes in a bunch, which has no gaps.
+    assert 0.25 * len(gaps) <= sum(gap < 0.5 / 100 for gap in gaps) <= 0.6 * len(gaps)
+    assert 0.12 * len(gaps) <= sum(gap > 1.5 / 100 for gap in gaps) <= 0.35 * len(gaps)
 
 
 @pytest.mark.slow
 def test_a_fixed_delay_is_every_percentile_in_an_open_loop_too(bench, photo):
-    with serving(delay(0.6)) as (url, record):
+    with serving(delay(0.6)) as (url, record), measured_stalls() as stalls:
         run = bench("--rate", 15, "-i", 4, photo, url)
-    assert_percentiles(run.figures, record.took)
+    assert_percentiles(run.figures, record.took, stalls)
 
 
 @pytest.mark.slow
@@ -101,9 +108,9 @@ def test_two_modes_show_in_their_percentiles(bench, photo):
         time.sleep(1.8 if exchange.number % 5 == 4 else 0.6)
         exchange.answer()
 
-    with serving(behave) as (url, record):
+    with serving(behave) as (url, record), measured_stalls() as stalls:
         run = bench("--rate", 15, "-i", 5, photo, url)
-    assert_percentiles(run.figures, record.took)
+    assert_percentiles(run.figures, record.took, stalls)
 
 
 @contextmanager
@@ -129,15 +136,19 @@ def stalling(after_s: float, stall_s: float, service_s: float) -> Iterator[tuple
 def test_a_stall_of_two_seconds_shows_in_an_open_loop_as_theory_says_and_not_in_a_closed_one(tmp_path, photo):
     """At a constant rate the requests due in the stall wait for its rest, evenly from all of it down to nothing."""
     rate, seconds, stall_s, service_s = 40, 6, 2.0, 0.2
-    with stalling(2.0, stall_s, service_s) as (first, _), stalling(2.0, stall_s, 0.02) as (second, _):
+    with (
+        stalling(2.0, stall_s, service_s) as (first, _),
+        stalling(2.0, stall_s, 0.02) as (second, _),
+        measured_stalls() as stalls,
+    ):
         opened, run = together(
             tmp_path, ("--rate", rate, "-i", seconds, photo, first), ("-t", 2, "-i", seconds, photo, second)
         )
     closed, opened = run.figures, opened.figures
     stalled = [stall_s + service_s - place / rate for place in range(int(stall_s * rate))]
-    assert_percentiles(opened, [service_s] * int((seconds - stall_s) * rate) + stalled)
-    assert 1000 < closed["latency_ms"]["max"] < 2100
-    assert closed["latency_ms"]["p99"] < 500, "only one request of each client met the stall"
+    assert_percentiles(opened, [service_s] * int((seconds - stall_s) * rate) + stalled, stalls)
+    assert 1000 < closed["latency_ms"]["max"] < 2100 + stalls.ms
+    assert closed["latency_ms"]["p99"] < 500 + stalls.ms, "only one request of each client met the stall"
     assert opened["latency_ms"]["p99"] > 1800
     assert "a closed loop cannot show" in run.notes
 
@@ -145,22 +156,23 @@ def test_a_stall_of_two_seconds_shows_in_an_open_loop_as_theory_says_and_not_in_
 @pytest.mark.slow
 @pytest.mark.alone
 def test_a_bounded_pool_does_not_hide_the_wait_for_a_connection(bench, photo):
-    with stalling(1.0, 2.0, 0.02) as (url, record):
+    with stalling(1.0, 2.0, 0.02) as (url, record), measured_stalls() as stalls:
         run = bench("--rate", 20, "-i", 5, "--connections", 3, photo, url)
     assert record.most_in_flight <= 3
     assert run.figures["requests"] == 100, "none is dropped"
     assert run.figures["waited_for_connection"] > 20
     assert run.figures["latency_ms"]["p90"] > 1000
-    assert run.figures["latency_ms"]["max"] == pytest.approx(2020, rel=0.05)
+    assert 2020 * 0.95 <= run.figures["latency_ms"]["max"] <= 2020 * 1.05 + stalls.ms
     assert "all 3 connections were busy" in run.notes
 
 
 @contextmanager
 def freezing(after_s: float, frozen_s: float) -> Iterator[str]:
-    """A server stopped with SIGSTOP in the middle, and continued."""
+    """A server stopped with SIGSTOP `after_s` seconds after its first request, and continued."""
     with separate_server("steady") as (url, server):
 
         def freeze() -> None:
+            assert select.select([server.stdout], [], [], 60)[0], "no request came"
             time.sleep(after_s)
             os.kill(server.pid, signal.SIGSTOP)
             time.sleep(frozen_s)
@@ -177,7 +189,7 @@ def freezing(after_s: float, frozen_s: float) -> Iterator[str]:
 @pytest.mark.slow
 def test_a_server_frozen_for_six_of_twenty_seconds(tmp_path, photo):
     """Both loops meet the same freeze; only the open one can show it."""
-    with freezing(8, 6) as url:
+    with freezing(6, 6) as url:
         opened, closed = together(tmp_path, ("--rate", 20, "-i", 20, photo, url), ("-t", 2, "-i", 20, photo, url))
     assert opened.figures["latency_ms"]["p99"] > 5000
     assert opened.code == 0, "it was slow and answered all"
@@ -187,8 +199,8 @@ def test_a_server_frozen_for_six_of_twenty_seconds(tmp_path, photo):
 
 @pytest.mark.slow
 def test_what_is_served_in_time_is_served_at_the_rate_that_was_asked_for(bench, photo):
-    """Eight requests half a second apart span three and a half seconds, and stand for four."""
+    """Three requests two seconds apart span four seconds, and stand for six."""
     with serving() as (url, _):
-        run = bench("--rate", 2, "-i", 4, "--warmup", 1, photo, url)
-    assert run.figures["requests"] == 8
-    assert run.figures["requests_per_s"] == pytest.approx(2, rel=0.01)
+        run = bench("--rate", 0.5, "-i", 6, "--warmup", 2, photo, url)
+    assert run.figures["requests"] == 3
+    assert run.figures["requests_per_s"] == pytest.approx(0.5, rel=0.01)

@@ -134,13 +134,13 @@ def test_confidence_grows_with_requests_without_losing_its_footing():
 @pytest.mark.slow
 @pytest.mark.alone
 def test_the_rate_found_is_near_what_the_server_can_do():
-    with serving(one_at_a_time(0.02)) as (url, _), session() as load:
-        slo = Slo.parse("p99=100ms")
-        run = slo.search(plan_to(url), load.measure, load.interrupts, 30.0, seconds=1.5, settle_s=0.2)
+    with serving(one_at_a_time(0.05)) as (url, _), session() as load:
+        slo = Slo.parse("p99=300ms")
+        run = slo.search(plan_to(url), load.measure, load.interrupts, 12.0, seconds=3.0, settle_s=0.2)
     found = answer(run)
     assert found.rate is not None
     assert found.failing_rate is not None
-    assert 0.6 * 50 <= found.rate <= 1.05 * 50 * (1 + 0.1 / 1.5)
+    assert 0.6 * 20 <= found.rate <= 1.05 * 20 * (1 + 0.3 / 3)
     assert found.rate < found.failing_rate
     assert found.repeats_met >= 3
     assert found.complete
@@ -150,10 +150,10 @@ def test_the_rate_found_is_near_what_the_server_can_do():
     assert found.requests == sum(step.requests for step in at_rate)
     assert found.over_limit <= 0.01 * found.requests
     assert found.confidence == confidence(found.over_limit, found.requests, 0.01)
-    assert [step.settings.rate for step in run.steps][:2] == [30.0, 60.0]
+    assert list(dict.fromkeys(step.settings.rate for step in run.steps))[:2] == [12.0, 24.0]
     assert slo.ok(run)
     said = slo.text(run)
-    assert said.startswith(f"p99 <= 100 ms holds up to {found.rate:.3g} requests/s (fails at {found.failing_rate:.3g})")
+    assert said.startswith(f"p99 <= 300 ms holds up to {found.rate:.3g} requests/s (fails at {found.failing_rate:.3g})")
     assert f"{found.requests} requests are few for p99: 1000 or more judge it" in said
 
 
@@ -198,7 +198,7 @@ def test_failed_requests_are_over_the_limit():
         exchange.answer(500 if exchange.number % 2 else 200)
 
     with serving(behave) as (url, _), session() as load:
-        run = Slo.parse("p90=1s").search(plan_to(url), interrupted_after(1, load), load.interrupts, 50.0, seconds=1.0)
+        run = Slo.parse("p90=9s").search(plan_to(url), interrupted_after(1, load), load.interrupts, 50.0, seconds=1.0)
     assert run.failed
     assert answer(run).over_limit == run.failed
     assert answer(run).rate is None
@@ -208,11 +208,11 @@ def test_failed_requests_are_over_the_limit():
 @pytest.mark.alone
 def test_one_hiccup_is_no_limit():
     def behave(exchange: Exchange) -> None:
-        time.sleep(0.5 if exchange.number == 5 else 0)
+        time.sleep(3 if exchange.number == 5 else 0)
         exchange.answer()
 
     with serving(behave) as (url, _), session() as load:
-        run = Slo.parse("p99=200ms").search(
+        run = Slo.parse("p99=2s").search(
             plan_to(url), interrupted_after(2, load), load.interrupts, 10.0, seconds=1.0, settle_s=0.0
         )
     found = answer(run)
@@ -224,9 +224,9 @@ def test_one_hiccup_is_no_limit():
 @pytest.mark.alone
 def test_the_client_is_named_when_it_is_the_limit():
     with serving(answered_in(0.05)) as (url, _), session() as load:
-        slo = Slo.parse("p99=200ms")
+        slo = Slo.parse("p99=300ms")
         plan = plan_to(url, clients=2)
-        run = slo.search(plan, load.measure, load.interrupts, 30.0, seconds=1.5, settle_s=0.0)
+        run = slo.search(plan, load.measure, load.interrupts, 30.0, seconds=2.25, settle_s=0.0)
     found = answer(run)
     assert found.rate is not None
     assert found.rate <= 2 / 0.05 * 1.1
@@ -239,21 +239,20 @@ def test_the_client_is_named_when_it_is_the_limit():
 @pytest.mark.alone
 def test_a_rate_that_does_not_hold_when_it_is_repeated_is_stepped_down_from():
     """The server does 50 requests/s until it has failed once, and 30 from then on."""
-    state = {"interval_s": 1 / 50, "last": 0.0}
+    state = {"can": 50.0, "asked": 0.0}
 
     def behave(exchange: Exchange) -> None:
-        now = time.monotonic()
-        with exchange.record.lock:
-            gap_s, state["last"] = now - state["last"], now
-        time.sleep(0.6 if gap_s < state["interval_s"] else 0)
+        time.sleep(0.6 if state["asked"] > state["can"] else 0)
         exchange.answer()
 
     with serving(behave) as (url, _), session() as load:
 
         def measure(plan: Plan, watch: Watch | None) -> Run:
+            assert isinstance(plan.pacer, ConstantRate)
+            state["asked"] = plan.pacer.rate
             run = load.measure(plan, watch)
             if run.settings.rate == 80.0:
-                state["interval_s"] = 1 / 30
+                state["can"] = 30.0
             return run
 
         run = Slo.parse("p90=300ms").search(plan_to(url), measure, load.interrupts, 20.0, seconds=1.5, settle_s=0.0)

@@ -58,7 +58,7 @@ def test_what_is_no_sweep_is_refused_in_one_sentence(text: str):
 def test_throughput_flattens_where_the_server_does():
     with serving(so_many_at_a_time(3, 0.1)) as (url, record), session() as load:
         sweep = Sweep.parse("1,3,6,9")
-        run = sweep.run(plan_to(url, UntilDeadline(1.5)), load.measure)
+        run = sweep.run(plan_to(url, UntilDeadline(3.0)), load.measure)
         assert record.most_in_flight == 9
     assert [step.settings.clients for step in run.steps] == [1, 3, 6, 9]
     assert all(step.steps == () for step in run.steps)
@@ -87,10 +87,11 @@ def test_the_table_shows_each_step_the_best_one_and_the_knee():
 @pytest.mark.alone
 def test_the_knee_is_the_least_load_that_gives_all_the_throughput_there_is():
     with serving(so_many_at_a_time(2, 0.1)) as (url, _), session() as load:
-        sweep = Sweep.parse("8,1,2")
+        # With more clients than it takes at a time the server has no pause, whatever a busy machine does to them.
+        sweep = Sweep.parse("16,1,8")
         run = sweep.run(plan_to(url, FixedCount(5)), load.measure)
     *_, knee = sweep.table(run).splitlines()
-    assert knee.startswith("Throughput stops growing at 2 clients:")
+    assert knee.startswith("Throughput stops growing at 8 clients:")
 
 
 @pytest.mark.slow
@@ -119,7 +120,7 @@ def test_a_faster_step_with_failures_is_not_the_best():
 
     with serving(behave) as (url, _), session() as load:
         sweep = Sweep.parse("1,2,8")
-        run = sweep.run(plan_to(url, FixedCount(8)), load.measure)
+        run = sweep.run(plan_to(url, FixedCount(20)), load.measure)
     assert run.settings.clients == 2
     assert run.steps[-1].failed
     assert run.steps[-1].inferences_per_s > run.inferences_per_s
@@ -132,8 +133,10 @@ def test_ctrl_c_within_a_step_keeps_the_steps_before_it():
     def behave(exchange: Exchange) -> None:
         if exchange.number == 6:
             os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.05)
-        exchange.answer()
+        if exchange.number < 6:
+            exchange.answer()
+        else:
+            exchange.connection.recv(1)
 
     with serving(behave) as (url, _), session() as load:
         sweep = Sweep.parse("1,2,4")

@@ -42,7 +42,7 @@ def assert_refused(run, *words: str) -> None:
 
 def test_the_usage_line_and_every_option_stand_in_the_help(bench):
     done = subprocess.run(
-        [sys.executable, bench.command()[1], "--help"], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, bench.command()[1], "--help"], capture_output=True, text=True, check=True, timeout=180
     )
     assert done.stdout.startswith("Usage: throughput_test.py [OPTIONS] IMG_URL ENDPOINT\n")
     for option in ("-w, --workers", "-t, --threads", "-s, --samples", "-i, --time-based", "-b, --batch-size"):
@@ -204,7 +204,7 @@ def test_a_json_file_that_cannot_be_written_is_refused_before_any_load(bench, ph
 
 def test_the_json_document_says_what_was_run(bench, photo, photo_bytes):
     with serving() as (url, _):
-        run = bench("-w", 1, "-t", 2, "-s", 3, "-b", 4, "--timeout", 5, photo, url.replace("//", "//me:secret@"))
+        run = bench("-w", 1, "-t", 2, "-s", 3, "-b", 4, "--timeout", 30, photo, url.replace("//", "//me:secret@"))
     assert run.figures["schema"] == "visionserve.bench/1"
     assert run.figures["settings"] == {
         "endpoint": url,
@@ -221,7 +221,7 @@ def test_the_json_document_says_what_was_run(bench, photo, photo_bytes):
         "images": 1,
         "image_bytes": len(photo_bytes),
         "expect": None,
-        "timeout_s": 5.0,
+        "timeout_s": 30.0,
     }
     assert set(run.figures["latency_ms"]) == {"mean", "p50", "p90", "p95", "p99", "p99.9", "max"}
     assert "secret" not in run.out + run.err

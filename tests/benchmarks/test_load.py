@@ -21,6 +21,7 @@ class Counting(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.refuse_every = 0
         self.requests: list[tuple[str | None, bytes]] = []
+        self.lock = threading.Lock()
         self.gate = threading.Event()
         self.gate.set()
         self.arrived = threading.Semaphore(0)
@@ -36,10 +37,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.requests.append((self.headers["content-type"], body))
-        number = len(self.server.requests)
+        with self.server.lock:
+            self.server.requests.append((self.headers["content-type"], body))
+            number = len(self.server.requests)
         self.server.arrived.release()
-        self.server.gate.wait(30)
+        self.server.gate.wait(60)
         refused = self.server.refuse_every and number % self.server.refuse_every == 0
         self.send_response(503 if refused else 200)
         self.send_header("content-length", "2")
@@ -80,7 +82,7 @@ def test_a_closed_loop_counts_the_answers_that_the_server_gave(server, body):
 
 @needs_wrk
 def test_a_closed_loop_with_one_refusal_counts_for_nothing(server, body):
-    server.refuse_every = 5
+    server.refuse_every = 2
     with pytest.raises(LoadError, match="not 2xx"):
         closed_loop(server.url, body, clients=2, seconds=1)
 
@@ -105,9 +107,9 @@ def test_an_open_loop_keeps_sending_while_the_server_answers_nothing(server, bod
     load = threading.Thread(target=lambda: latencies.extend(open_loop(server.url, body, interval_ms=20, seconds=0.4)))
     load.start()
     for _ in range(20):
-        assert server.arrived.acquire(timeout=30)
+        assert server.arrived.acquire(timeout=60)
     server.gate.set()
-    load.join(30)
+    load.join(60)
     assert len(latencies) == 20
 
 

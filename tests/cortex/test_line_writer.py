@@ -12,6 +12,12 @@ from visionserve.cortex import line_writer
 from visionserve.cortex.line_writer import LineWriter
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """What is written is no matter of how soon the thread gets its turn."""
+    monkeypatch.setattr(line_writer, "CLOSE_SECONDS", 60.0)
+
+
 @pytest.fixture
 def pipe() -> Iterator[tuple[TextIO, TextIO]]:
     reader, writer = os.pipe()

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from visionserve.cortex.delete import delete
 from visionserve.cortex.processes import SUPERVISOR, marks
 from visionserve.cortex.store import Store
 
-# Answers as one that drains, whatever it is told, and ends by itself.
+# Answers as one that drains, whatever it is told, and ends by itself a second after it was told to.
 DRAINING = """
 import asyncio, signal, sys
 from pathlib import Path
@@ -24,9 +25,11 @@ from visionserve.cortex import control
 async def main():
     async def answer(command):
         return {"status": "stopping"}
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
     await control.listen(Path(sys.argv[2]), answer, lambda: None, print)
-    await asyncio.sleep(3)
+    await told.wait()
+    await asyncio.sleep(1)
 
 asyncio.run(main())
 """
@@ -39,31 +42,33 @@ def state() -> Iterator[Path]:
         yield Path(folder, "apis").resolve()
 
 
-def draining_run(state: Path) -> tuple[subprocess.Popen[bytes], Path]:
+@contextmanager
+def draining_run(state: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     folder = state / "small" / "run-one"
     folder.mkdir(parents=True)
     command = [sys.executable, "-c", DRAINING, SUPERVISOR, str(folder / SOCKET)]
-    process = subprocess.Popen(command, env={**os.environ, **marks(folder.parent, folder)})
-    wait_for((folder / SOCKET).exists)
-    return process, folder
+    with subprocess.Popen(command, env={**os.environ, **marks(folder.parent, folder)}) as process:
+        try:
+            wait_for((folder / SOCKET).exists)
+            yield process, folder
+        finally:
+            process.kill()
 
 
 def test_cleaning_up_by_another_path_leaves_a_living_run_its_folder(state):
-    process, folder = draining_run(state)
     link = state.with_name("link")
     link.symlink_to(state)
     store = Store(link)
-    assert store.names() == ["small"]
-    store.clean_up("small")
-    assert folder.exists()
-    process.kill()
-    process.wait()
+    with draining_run(state) as (_, folder):
+        assert store.names() == ["small"]
+        store.clean_up("small")
+        assert folder.exists()
     store.clean_up("small")
     assert not folder.exists()
 
 
 def test_delete_waits_for_a_run_that_drains(state):
-    process, _ = draining_run(state)
-    delete("small", Store(state))
-    assert process.poll() == 0
+    with draining_run(state) as (process, _):
+        delete("small", Store(state))
+        assert process.poll() == 0
     assert Store(state).names() == []

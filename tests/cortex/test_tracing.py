@@ -108,6 +108,7 @@ def test_an_api_that_ends_sends_its_last_spans(collector: Collector, machine: Ma
     post(api.endpoint, data=PHOTO, headers={"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"})
     assert collector.trace(trace) == {}
     machine.cortex("delete", api.name)
+    wait_for(lambda: collector.trace(trace).keys() >= STAGES)
     assert collector.trace(trace).keys() == STAGES
 
 

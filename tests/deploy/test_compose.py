@@ -148,12 +148,12 @@ def pair(checkout: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 def test_the_two_services_answer_together_and_their_health_checks_tell(pair: Pair) -> None:
     server, classifier = pair.services["model-server"], pair.services["classifier"]
-    wait_for(lambda: pair.healthy(server))
+    wait_for(lambda: pair.healthy(server), 180)
     assert pair.healthy(pair.tensorflow_serving)
 
     with rest_service(pair.folder, **pair.classifier_environment()) as service:
         port = service.url.rpartition(":")[2]
-        assert pair.healthy(classifier, port)
+        wait_for(lambda: pair.healthy(classifier, port))
         assert service.classify(encoded(photographs()["chelsea"], ".jpg")).json() == {"classes": 286}
         _stop_model_server(pair, service)
         assert not pair.healthy(classifier, port)
@@ -163,5 +163,5 @@ def test_the_two_services_answer_together_and_their_health_checks_tell(pair: Pai
 
 def _stop_model_server(pair: Pair, service: RestService) -> None:
     pair.model_server.terminate()
-    assert pair.model_server.wait(30) == 0
+    assert pair.model_server.wait(60) == 0
     wait_for(lambda: not service.healthy())

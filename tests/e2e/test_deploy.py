@@ -153,7 +153,7 @@ def test_foreground_shows_the_log_and_ctrl_c_deletes_the_api(machine: Machine, t
     assert lines[0].startswith("created small")
     assert "loaded the predictor" in lines[1]
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert machine.get() == []
 
 
@@ -179,15 +179,17 @@ def staying(machine: Machine, spec: Path) -> "subprocess.Popen[str]":
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["it fails", "SIGTERM"])
 def test_a_foreground_whose_second_api_does_not_start_deletes_the_first(machine: Machine, tmp_path, how):
-    broken = "raise OSError('no disk')" if how == "it fails" else "import time\ntime.sleep(60)"
+    slow = "print('slowly', flush=True)\nimport time\ntime.sleep(60)"
+    broken = "raise OSError('no disk')" if how == "it fails" else slow
     spec, _ = two_apis(tmp_path / "project", broken)
     process = staying(machine, spec)
     assert process.stdout is not None
     assert process.stdout.readline().startswith("created one")
     if how == "SIGTERM":
-        wait_for((machine.state / "visionserve/apis/two/api.log").exists)
+        log = machine.state / "visionserve/apis/two/api.log"
+        wait_for(lambda: log.exists() and "slowly" in log.read_text())
         process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == (1 if how == "it fails" else 130), errors
     assert ("no disk" in errors) == (how == "it fails")
     assert machine.get() == []
@@ -222,7 +224,7 @@ def test_a_foreground_ends_with_any_of_its_apis_and_shows_all_their_logs_from_it
     else:
         record = json.loads((machine.state / "visionserve/apis/two/deployment.json").read_text())
         psutil.Process(record["pid"]).kill()
-    rest, errors = process.communicate(timeout=60)
+    rest, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert errors.splitlines()[-1].startswith("Error: two ")
     assert ("was ended by something else" if how == "deleted" else "was killed") in errors

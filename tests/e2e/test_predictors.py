@@ -2,10 +2,10 @@ import json
 import re
 import socket
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 import requests
 
@@ -69,26 +69,31 @@ class PythonPredictor:
     assert answer("json") == (200, "application/json", '[1,{"a":null}]')
     assert answer("response")[0::2] == (418, "no")
     assert answer("error") == (500, "text/plain", "internal server error")
+    (tmp_path / "seen").touch()
     wait_for(lambda: (tmp_path / "seen").read_text().split() == ["bytes", "text", "json", "response"])
-    assert "the reason is in the log" in api.log()
+    wait_for(lambda: "the reason is in the log" in api.log())
 
 
 def test_requests_over_max_replica_concurrency_get_503(machine: Machine, tmp_path):
-    source = "import time\nclass PythonPredictor:\n    def __init__(self, config): pass\n"
-    source += "    def predict(self, payload):\n        time.sleep(1.5)\n        return 1\n"
+    gate = tmp_path / "gate"
+    source = "import os, time\nclass PythonPredictor:\n    def __init__(self, config): pass\n"
+    source += f"    def predict(self, payload):\n        while not os.path.exists({str(gate)!r}):\n"
+    source += "            time.sleep(0.02)\n        return 1\n"
     spec = write_project(
         tmp_path / "project",
         source,
         predictor={"processes_per_replica": 2, "threads_per_process": 4},
         autoscaling={"max_replica_concurrency": 3, "target_replica_concurrency": 3},
     )
-    endpoint = machine.deploy(spec, "--port", free_port()).endpoint
+    api = machine.deploy(spec, "--port", free_port())
+    endpoint = api.endpoint
     codes: list[int] = []
     clients = [threading.Thread(target=lambda: codes.append(post(endpoint, json={}).status_code)) for _ in range(3)]
     for client in clients:
         client.start()
-    time.sleep(0.7)
+    wait_for(lambda: api.row()["in_flight"] == 3)
     refused = post(endpoint, json={})
+    gate.touch()
     for client in clients:
         client.join()
     assert codes == [200, 200, 200]
@@ -207,7 +212,7 @@ class PythonPredictor:
     assert api.row()["in_flight"] == 0
     wait_for(lambda: api.log().count(" status=500 ") == 5)
     for name in ("StopIteration", "SystemExit", "KeyboardInterrupt", "CancelledError"):
-        assert f"RuntimeError: predict raised {name}" in api.log()
+        wait_for(lambda name=name: f"RuntimeError: predict raised {name}" in api.log())
 
 
 def test_access_lines_and_errors_are_whole_whatever_a_predictor_prints_and_configures(machine: Machine, tmp_path):
@@ -243,8 +248,8 @@ class PythonPredictor:
         r"^\S+ worker 0: access request_id=\w+ client=\S+ method=POST path=/ status=(200|500) .*\d$", re.M
     )
     wait_for(lambda: len(line.findall(api.log())) == len(kinds) + 1)
+    wait_for(lambda: "ValueError: the reason is in the log" in api.log())
     assert "ERROR" in api.log()
-    assert "ValueError: the reason is in the log" in api.log()
 
 
 def test_post_predict_of_answered_requests_ends_before_the_api_does(machine: Machine, tmp_path):
@@ -272,6 +277,11 @@ class PythonPredictor:
     assert sorted(map(int, (tmp_path / "seen").read_text().split())) == list(range(12))
 
 
+def peers(process: psutil.Process) -> list[tuple[str, int]]:
+    """Those that a process has TCP connections with."""
+    return [connection.raddr for connection in process.net_connections("tcp") if connection.raddr]
+
+
 def test_a_client_that_goes_while_predict_works_is_counted_and_logged_as_gone(machine: Machine, tmp_path):
     source = """
 import os, time
@@ -288,14 +298,17 @@ class PythonPredictor:
 """
     api = machine.deploy(write_project(tmp_path / "project", source), "--port", free_port())
     address = urlsplit(api.endpoint)
+    worker = psutil.Process(api.row()["processes"]["worker 0"])
     began, gate = tmp_path / "began", tmp_path / "gate"
     body = json.dumps({"began": str(began), "gate": str(gate)}).encode()
     with socket.create_connection((address.hostname, address.port)) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n")
         connection.sendall(b"content-length: %d\r\n\r\n" % len(body) + body)
         wait_for(began.exists)
-    # So that the server has seen it.
-    time.sleep(0.5)
+        client = connection.getsockname()
+        assert client in peers(worker)
+    # The server has seen it once it has closed its end.
+    wait_for(lambda: client not in peers(worker))
     gate.touch()
     wait_for(lambda: f" status=499 bytes_in={len(body)} bytes_out=0 " in api.log())
     metrics = requests.get(f"{api.endpoint}/metrics", timeout=30).text

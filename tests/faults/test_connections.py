@@ -58,7 +58,7 @@ def test_idle_connections_and_slow_senders_keep_nobody_out_and_are_cut(echo: Dep
     assert b"did not come within 10 seconds" in cut[heads[0]]
     assert all(b"less than 500 bytes a second" in cut[connection] for connection in bodies)
     wait_for(lambda: echo.log().count("status=408") == SLOW)
-    metrics = requests.get(f"{endpoint}/metrics", timeout=30).text
+    metrics = requests.get(f"{endpoint}/metrics", timeout=60).text
     assert re.search(rf'^visionserve_requests_total{{.*code="408".*}} {SLOW}\.0$', metrics, re.MULTILINE)
     for connection in idle:
         connection.settimeout(PATIENCE)
@@ -70,6 +70,8 @@ def test_idle_connections_and_slow_senders_keep_nobody_out_and_are_cut(echo: Dep
 def test_where_file_descriptors_run_out_idle_connections_make_room_for_new_ones(echo: DeployedApi):
     endpoint = echo.endpoint
     worker = psutil.Process(echo.row()["processes"]["worker 0"])
+    # Those of the test before would be descriptors that come free.
+    wait_for(lambda: {each.status for each in worker.net_connections("tcp")} == {psutil.CONN_LISTEN})
     resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (worker.num_fds() + 10,) * 2)
     kept = []
     for _ in range(25):
@@ -77,7 +79,7 @@ def test_where_file_descriptors_run_out_idle_connections_make_room_for_new_ones(
         connection.sendall(head(2) + b"{}")
         assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
         kept.append(connection)
-    assert "Too many open files" in echo.log()
+    wait_for(lambda: "Too many open files" in echo.log())
     assert talk(endpoint, head(2), b"{}").status == 200
     for connection in kept:
         connection.close()

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -53,19 +54,24 @@ def test_ten_updates_in_a_row_fail_no_request(machine: Machine, tmp_path):
         fields = {"config": {"version": version}, "threads_per_process": 8}
         return write_project(tmp_path / "project", VERSIONED, predictor=fields)
 
+    def seen(load: Load) -> set[int]:
+        return {json.loads(answer.body)["version"] for answer in list(load.answers) if answer.status == 200}
+
     api = machine.deploy(spec(0), "--port", free_port())
     endpoint = api.endpoint
     anew = {"connection": "close"}
     with Load(endpoint, {}, clients=3) as kept_alive, Load(endpoint, {}, clients=3, headers=anew) as connecting:
+        loads = kept_alive, connecting
+        wait_for(lambda: all(seen(load) == {0} for load in loads))
         for version in range(1, 11):
             done = machine.cortex("deploy", spec(version))
             assert f"updated small: live at {endpoint}" in done.stdout, done.stdout + done.stderr
             # From now on, new connections get the new version only.
             assert post(endpoint, json={}).json() == {"version": version}
-    for load in (kept_alive, connecting):
+            wait_for(lambda version=version: all(version in seen(load) for load in loads))
+    for load in loads:
         assert load.failed == []
-        seen = [json.loads(answer.body)["version"] for answer in load.answers]
-        assert set(seen) == set(range(11))
+        assert seen(load) == set(range(11))
     processes = set(api.row()["processes"].values())
     supervisor = supervisor_of(api)
     wait_for(lambda: {child.pid for child in supervisor.children()} == processes)
@@ -99,14 +105,24 @@ def test_sigterm_answers_what_is_in_flight_and_takes_no_new_connection(machine: 
     endpoint, supervisor = api.endpoint, supervisor_of(api)
     everything = [supervisor, *supervisor.children(recursive=True)]
     gate = tmp_path / "gate"
-    with ThreadPoolExecutor(4) as threads, requests.Session() as session:
-        session.post(endpoint, json={})
+    with ThreadPoolExecutor(5) as threads, requests.Session() as session:
+
+        def ask_until_told_to_end() -> None:
+            """On one connection, and without a pause: it is kept for FAREWELL seconds only."""
+            deadline = time.monotonic() + END_SECONDS
+            while session.post(endpoint, json={}).headers.get("connection") != "close":
+                assert time.monotonic() < deadline
+
         held = [threads.submit(post, endpoint, json={"gate": str(gate)}) for _ in range(4)]
         wait_for(lambda: api.row()["in_flight"] == 4)
+        answered = threading.Event()
+        session.hooks["response"].append(lambda *_, **__: answered.set())
+        kept_alive = threads.submit(ask_until_told_to_end)
+        assert answered.wait(END_SECONDS)
         supervisor.send_signal(signal.SIGTERM)
         supervisor.send_signal(signal.SIGTERM)
         # Its connection is kept alive: it goes on being answered, and is told to end.
-        wait_for(lambda: session.post(endpoint, json={}).headers.get("connection") == "close")
+        kept_alive.result()
         wait_for(lambda: refuses(endpoint))
         # Beyond the time for connections that are kept alive.
         time.sleep(FAREWELL + 1)
@@ -144,7 +160,7 @@ def log(machine: Machine) -> str:
 
 def refuses(endpoint: str) -> bool:
     try:
-        requests.get(f"{endpoint}/healthz", timeout=5)
+        requests.get(f"{endpoint}/healthz", timeout=60)
     except requests.ConnectionError as error:
         return "refused" in str(error)
     return False
@@ -171,7 +187,9 @@ def test_a_deployment_in_the_foreground_drains_on_sigterm_even_if_it_comes_twice
 
 
 def test_of_two_deploys_at_the_same_moment_one_wins_and_the_other_says_so(machine: Machine, tmp_path):
-    spec = write_project(tmp_path / "project", "import time\ntime.sleep(3)\n" + ECHO)
+    gate = tmp_path / "gate"
+    waiting = f"import os, time\nwhile not os.path.exists({str(gate)!r}):\n    time.sleep(0.05)\n"
+    spec = write_project(tmp_path / "project", waiting + ECHO)
     first = subprocess.Popen(
         command("deploy", spec, "--port", free_port()), env=machine.environment, stdout=subprocess.PIPE, text=True
     )
@@ -180,6 +198,7 @@ def test_of_two_deploys_at_the_same_moment_one_wins_and_the_other_says_so(machin
         other = machine.cortex(*arguments)
         assert other.returncode == 1
         assert "Another cortex command is changing small now" in other.stderr or "no API named small" in other.stderr
+    gate.touch()
     assert first.communicate()[0].startswith("created small")
     assert machine.get()[0]["status"] == "live"
 
@@ -190,7 +209,7 @@ def test_two_apis_that_ask_for_one_port_at_the_same_moment_get_one_each(machine:
     for name in ("one", "two"):
         spec = write_project(tmp_path / name, ECHO, name=name)
         deploys.append(subprocess.Popen(command("deploy", spec, "--port", port), env=machine.environment))
-    assert [deploy.wait(END_SECONDS) for deploy in deploys] == [0, 0]
+    assert [deploy.wait(300) for deploy in deploys] == [0, 0]
     endpoints = {row["name"]: row["endpoint"] for row in machine.get()}
     assert len(set(endpoints.values())) == 2
     assert f"http://127.0.0.1:{port}" in endpoints.values()

@@ -179,7 +179,7 @@ def test_metrics_that_are_no_metrics_end_neither_get_nor_deploy(machine: Machine
     # Of a process that has ended, with a length that no file has.
     (folder_of(machine) / "metrics" / "counter_4194305.db").write_bytes(b"\x7f" * 500)
     endpoint = api.endpoint
-    assert requests.get(f"{endpoint}/metrics", timeout=10).status_code == 200
+    assert requests.get(f"{endpoint}/metrics", timeout=60).status_code == 200
     assert machine.cortex("deploy", spec, "--force").returncode == 0
     assert post(endpoint, json={}).status_code == 200
 

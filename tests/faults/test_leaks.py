@@ -34,12 +34,13 @@ class Api:
     worker: psutil.Process
 
     def is_idle(self) -> bool:
-        connections = self.worker.net_connections("tcp")
-        in_use = any(connection.status == psutil.CONN_ESTABLISHED for connection in connections)
-        return not in_use and self.in_flight() == 0
+        # The connections last: that of the question is one of them until the worker has closed it.
+        return self.in_flight() == 0 and all(
+            connection.status == psutil.CONN_LISTEN for connection in self.worker.net_connections("tcp")
+        )
 
     def in_flight(self) -> float:
-        metrics = requests.get(f"{self.endpoint}/metrics", headers={"connection": "close"}, timeout=10).text
+        metrics = requests.get(f"{self.endpoint}/metrics", headers={"connection": "close"}, timeout=60).text
         counts = re.findall(r"^visionserve_requests_in_flight (\S+)$", metrics, re.MULTILINE)
         return sum(map(float, counts))
 
@@ -68,7 +69,7 @@ def a_predictor_that_raises(endpoint: str, often: int) -> None:
 
 
 def a_full_queue(endpoint: str, often: int) -> None:
-    replies = send(endpoint, b'{"seconds": 0.05, "answer": 1}', often, 0.001)
+    replies = send(endpoint, b'{"seconds": 0.5, "answer": 1}', often, 0.001)
     assert {reply.status for reply in replies} == {200, 503}
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -94,7 +95,7 @@ def test_a_model_server_that_is_stopped_under_load_is_replaced_and_healthz_says_
         os.kill(stopped, signal.SIGSTOP)
         with Health(endpoint) as health:
             # Due in 6 s.
-            wait_for(lambda: 200 in health.codes, 30)
+            wait_for(lambda: 200 in health.codes, 120)
         answered = len(load.answers)
         wait_for(lambda: len(load.answers) >= answered + 4)
     assert health.codes[0] == 503
@@ -102,7 +103,9 @@ def test_a_model_server_that_is_stopped_under_load_is_replaced_and_healthz_says_
     assert {answer.status for answer in load.answers} <= {200, 503}
     assert {json.loads(answer.body)[0] for answer in load.answers if answer.status == 200} == {"Egyptian_cat"}
     assert api.row()["processes"]["model server"] != stopped
-    assert f"model server (process {stopped}) hangs: its event loop has stood still" in api.log()
+    # The batch that it was stopped in stands still too, and may have begun before the event loop's last turn.
+    reasons = "its event loop has stood still|a batch has been running"
+    assert re.search(rf"model server \(process {stopped}\) hangs: ({reasons}) for", api.log())
 
 
 def test_a_request_that_hangs_a_fake_engine_three_times_is_refused_and_others_get_their_answers(fake: DeployedApi):
@@ -138,4 +141,4 @@ def test_a_large_batch_and_a_first_one_of_its_shape_take_their_time_on_a_fake_en
         large = threads.submit(post, endpoint, json={"first": hanging_engine.SLOW, "images": 64})
         new = threads.submit(post, endpoint, json={"first": hanging_engine.SLOW_AT_A_NEW_SHAPE, "images": 2})
         assert (large.result().json(), new.result().json()) == (hanging_engine.SLOW, hanging_engine.SLOW_AT_A_NEW_SHAPE)
-    assert fake.row()["restarts"] == before
+    assert fake.row()["restarts"] == before, fake.log()

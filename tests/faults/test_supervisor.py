@@ -50,7 +50,7 @@ def kill_supervisor(api: DeployedApi) -> list[psutil.Process]:
     psutil.Process(processes["worker 1"]).send_signal(signal.SIGSTOP)
     supervisor.kill()
     supervisor.wait()
-    psutil.wait_procs([child for child in children if child.pid != processes["worker 1"]], 30)
+    psutil.wait_procs([child for child in children if child.pid != processes["worker 1"]], 60)
     return children
 
 
@@ -70,7 +70,7 @@ def test_after_the_supervisor_is_killed_get_says_so_and_deploy_has_the_port_agai
     again = machine.deploy(spec, "--port", endpoint.rsplit(":", 1)[1])
     assert again.endpoint == endpoint
     assert {post(endpoint, json={}).status_code for _ in range(8)} == {200}
-    assert not any(process.is_running() for process in processes)
+    assert psutil.wait_procs(processes, 60)[1] == []
     assert len(list(record_of(api).parent.glob("run-*"))) == 1
 
 
@@ -101,7 +101,8 @@ def test_delete_ends_a_supervisor_that_hangs_and_all_its_processes(machine: Mach
         process.suspend()
     assert api.row()["status"] == "not answering"
     assert machine.cortex("delete", api.name).returncode == 0
-    assert psutil.wait_procs(everything, 0)[1] == []
+    # Whose parent is gone is there until the system has noticed its end.
+    assert psutil.wait_procs(everything, 60)[1] == []
 
 
 def test_deploy_replaces_what_runs_on_after_its_folder_was_removed(machine: Machine, spec, api):

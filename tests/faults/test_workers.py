@@ -1,7 +1,6 @@
-import os
-import signal
-import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -64,8 +63,16 @@ class PythonPredictor:
 """
 
 
-def in_flight_at(answer, moment: float) -> bool:
-    return answer.sent <= moment <= answer.ended + 0.5
+def in_flight_during(answer, moments: tuple[float, float]) -> bool:
+    begin, end = moments
+    return answer.sent <= end and begin <= answer.ended
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """A zombie has, too."""
+    with suppress(psutil.NoSuchProcess):
+        return process.status() == psutil.STATUS_ZOMBIE
+    return True
 
 
 def test_workers_killed_ten_times_and_one_that_stands_still_take_only_their_requests_in_flight_with_them(
@@ -75,34 +82,33 @@ def test_workers_killed_ten_times_and_one_that_stands_still_take_only_their_requ
     api = machine.deploy(spec, "--port", free_port())
     endpoint, workers = api.endpoint, api.row()["processes"]
     still = psutil.Process(workers["worker 2"])
-    deaths: list[float] = []
+    # Moments before and after: what a worker has taken by then is lost.
+    losses: list[tuple[float, float]] = []
 
-    def wait_for_the_end_of_the_still_one() -> None:
-        still.wait(60)
-        deaths.append(time.monotonic())
+    def lose(stop: Callable[[], None]) -> None:
+        begin = time.monotonic()
+        stop()
+        losses.append((begin, time.monotonic()))
 
-    waiting = threading.Thread(target=wait_for_the_end_of_the_still_one)
     # A connection for each request: new workers get their share.
     with Load(endpoint, {}, 6, {"connection": "close"}) as load:
 
         def answering() -> set[str]:
-            return {answer.body for answer in load.answers if answer.status == 200}
+            return {answer.body for answer in list(load.answers) if answer.status == 200}
 
         wait_for(lambda: {str(pid) for pid in workers.values()} <= answering())
-        still.suspend()
-        waiting.start()
+        lose(still.suspend)
         for number in range(10):
             known = answering()
             living = [pid for pid in psutil.pids() if str(pid) in known and pid != still.pid]
-            deaths.append(time.monotonic())
-            os.kill(living[number % len(living)], signal.SIGKILL)
+            lose(psutil.Process(living[number % len(living)]).kill)
             # Due in 2 s.
-            wait_for(lambda known=known: answering() - known, 10)
-        waiting.join()
+            wait_for(lambda known=known: answering() - known)
+        still.wait(120)
         wait_for(lambda: len([pid for pid in psutil.pids() if str(pid) in answering()]) == 3)
     assert load.failed
     assert {answer.status for answer in load.failed} == {None}
-    stray = [answer for answer in load.failed if not any(in_flight_at(answer, moment) for moment in deaths)]
+    stray = [answer for answer in load.failed if not any(in_flight_during(answer, loss) for loss in losses)]
     assert not stray
     row = api.row()
     assert (row["restarts"], row["in_flight"], row["status"]) == (11, 0, "live")
@@ -117,7 +123,7 @@ def test_a_killed_worker_comes_back_although_a_process_of_its_predictor_holds_it
     left_behind = psutil.Process(post(endpoint, json={}).json())
     worker.kill()
     assert post(endpoint, json={}).json() != left_behind.pid
-    assert not left_behind.is_running() or left_behind.status() == psutil.STATUS_ZOMBIE
+    wait_for(lambda: has_ended(left_behind))
 
 
 def test_what_a_predictor_forked_holds_neither_the_port_nor_the_supervisor_when_that_is_killed(
@@ -133,7 +139,7 @@ def test_what_a_predictor_forked_holds_neither_the_port_nor_the_supervisor_when_
     worker.suspend()
     supervisor.kill()
     try:
-        worker.wait(10)
+        worker.wait(60)
         assert machine.deploy(spec, "--port", port).endpoint == f"http://127.0.0.1:{port}"
     finally:
         if forked.is_running():
@@ -146,6 +152,6 @@ def test_a_worker_that_fails_while_it_starts_is_tried_again_until_it_succeeds(ma
     endpoint = api.endpoint
     (tmp_path / "project" / "sulk").touch()
     psutil.Process(api.row()["processes"]["worker 0"]).kill()
-    wait_for(lambda: api.log().count("did not start: predictor.py failed while it was set up") == 2)
+    wait_for(lambda: api.log().count("did not start: predictor.py failed while it was set up") >= 2)
     (tmp_path / "project" / "sulk").unlink()
     assert post(endpoint, json={}).text == "here"

@@ -74,7 +74,7 @@ async def main(folder: Path):
         predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
         first = predict(numbered(1))
         await until(lambda: engine.batches == [[1]])
-        late, gone = predict(numbered(2), timeout=0.5), predict(numbered(3))
+        late, gone = predict(numbered(2), timeout=5), predict(numbered(3))
         kept = predict(numbered(4))
         await until(lambda: service.open == 4)
         gone.cancel()

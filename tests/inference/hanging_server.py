@@ -6,9 +6,11 @@ import time
 import numpy as np
 
 from visionserve import tracing
-from visionserve.inference import served_model
-from visionserve.inference.model_server import main
+from visionserve.inference import model_server, served_model
 from visionserve.inference.null_engine import NullEngine
+
+# Long enough to answer what is given up, however busy the machine is.
+FAREWELL = 5.0
 
 
 class HangingEngine(NullEngine):
@@ -28,7 +30,7 @@ def load(engine, folder, *arguments):
 
 
 if __name__ == "__main__":
-    served_model.load_engine = load
+    served_model.load_engine, model_server.FAREWELL = load, FAREWELL
     # A collector would get the last spans now.
     tracing.stop = lambda: print("spans", flush=True)
-    raise SystemExit(main())
+    raise SystemExit(model_server.main())

@@ -19,7 +19,8 @@ SERVER = Path(__file__).with_name("deadly_server.py")
 def restarted(tmp_path):
     """The address of a server of a fake, deadly engine that is started again whenever it dies; counts its starts."""
     settings = tmp_path / "settings.json"
-    models = [{"name": "fake", "path": str(tmp_path), "max_batch_size": 4}]
+    # With an interval, so that the deadly request has company the first time, however slowly requests come.
+    models = [{"name": "fake", "path": str(tmp_path), "max_batch_size": 4, "batch_interval": 0.5}]
     address = f"unix:{tmp_path / 'model.sock'}"
     settings.write_text(json.dumps({"address": address, "models": models, "casualties": str(tmp_path / "casualties")}))
     processes: list[subprocess.Popen] = []

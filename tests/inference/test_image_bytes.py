@@ -66,7 +66,7 @@ def uses_opencv(process):
 def test_opencv_is_loaded_with_the_first_encoded_image_only():
     with model_server("--model", "resnet50=.", "--engine", "null") as server:
         client = ovmsclient.make_grpc_client(server.grpc)
-        client.predict({"input": to_input(CAT)[None]}, "resnet50")
+        client.predict({"input": to_input(CAT)[None]}, "resnet50", timeout=60)
         assert not uses_opencv(server.process)
         classify(client, [CAT])
         assert uses_opencv(server.process)

@@ -5,7 +5,9 @@ import ovmsclient
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
+from tests.conftest import wait_for
 from tests.cortex.otlp import Collector
 from tests.inference.model_servers import ModelServer, ask, model_server
 from tests.inference.repositories import add_version
@@ -36,13 +38,19 @@ def server(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> It
 
 def test_metrics_are_where_tensorflow_serving_has_its_own(server: ModelServer):
     ask(server, {"instances": [CAT.tolist()] * 2})
-    text = requests.get(server.url("/monitoring/prometheus/metrics"), timeout=10).text
-    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    values = {sample.name: sample.value for sample in samples if sample.labels.get("model") == "resnet50"}
-    assert values["visionserve_batch_size_sum"] == 2
-    assert values["visionserve_engine_seconds_count"] == 1
-    assert values["visionserve_queue_depth"] == 0
-    assert any(sample.name == "process_resident_memory_bytes" and sample.value > 1e7 for sample in samples)
+
+    def samples() -> list[Sample]:
+        text = requests.get(server.url("/monitoring/prometheus/metrics"), timeout=60).text
+        return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+    def values() -> dict[str, float]:
+        return {sample.name: sample.value for sample in samples() if sample.labels.get("model") == "resnet50"}
+
+    # A batch is counted when its answers are on their way already.
+    wait_for(lambda: values()["visionserve_engine_seconds_count"] == 1)
+    assert values()["visionserve_batch_size_sum"] == 2
+    assert values()["visionserve_queue_depth"] == 0
+    assert any(sample.name == "process_resident_memory_bytes" and sample.value > 1e7 for sample in samples())
 
 
 def test_what_is_asked_over_grpc_is_traced_until_the_end(server: ModelServer, collector: Collector):

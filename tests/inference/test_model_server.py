@@ -26,7 +26,7 @@ def address(model, tmp_path_factory):
     assert process.stdout.readline() == f"serving resnet50, twin with openvino on {address}\n"
     yield address
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,13 @@ def public_client(address):
     return ovmsclient.make_grpc_client(address)
 
 
+# Of a client that would wait for 10.
+SECONDS = 60
 CAT = to_input(encoded(photographs()["chelsea"]))[None]
 
 
 def test_a_public_client_gets_probabilities(public_client):
-    probabilities = public_client.predict({"input": CAT}, "resnet50")
+    probabilities = public_client.predict({"input": CAT}, "resnet50", timeout=SECONDS)
     assert probabilities.shape == (1, 1000)
     assert probabilities.dtype == np.float32
     assert probabilities.sum() == pytest.approx(1, abs=1e-4)
@@ -46,17 +48,17 @@ def test_a_public_client_gets_probabilities(public_client):
 
 
 def test_a_public_client_reads_status_and_metadata(public_client):
-    assert public_client.get_model_status("resnet50")[1]["state"] == "AVAILABLE"
-    metadata = public_client.get_model_metadata("resnet50")
+    assert public_client.get_model_status("resnet50", timeout=SECONDS)[1]["state"] == "AVAILABLE"
+    metadata = public_client.get_model_metadata("resnet50", timeout=SECONDS)
     assert metadata["inputs"]["input"] == {"shape": [-1, 224, 224, 3], "dtype": "DT_UINT8"}
     assert metadata["outputs"]["output"] == {"shape": [-1, 1000], "dtype": "DT_FLOAT"}
 
 
 def test_an_unknown_model_or_version_is_not_found(public_client):
     with pytest.raises(ovmsclient.ModelNotFoundError, match="ask for one of resnet50, twin"):
-        public_client.predict({"input": CAT}, "vgg")
+        public_client.predict({"input": CAT}, "vgg", timeout=SECONDS)
     with pytest.raises(ovmsclient.ModelNotFoundError, match="Version 7"):
-        public_client.predict({"input": CAT}, "resnet50", 7)
+        public_client.predict({"input": CAT}, "resnet50", 7, timeout=SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -70,8 +72,8 @@ def test_an_unknown_model_or_version_is_not_found(public_client):
 )
 def test_an_input_that_does_not_fit_is_an_invalid_argument(public_client, inputs, sentence):
     with pytest.raises(ovmsclient.InvalidInputError, match=sentence):
-        public_client.predict(inputs, "resnet50")
-    assert public_client.predict({"input": CAT}, "resnet50").argmax() == 285
+        public_client.predict(inputs, "resnet50", timeout=SECONDS)
+    assert public_client.predict({"input": CAT}, "resnet50", timeout=SECONDS).argmax() == 285
 
 
 def test_our_client_has_the_interface_of_cortex(address):
@@ -80,7 +82,7 @@ def test_our_client_has_the_interface_of_cortex(address):
     assert outputs["output"].argmax(axis=1).tolist() == [285, 285]
     assert client.predict({"input": CAT}, "twin", "1")["output"].argmax() == 285
     assert client.input_signatures()["twin"]["input_signatures"]["input"]["type"] == "uint8"
-    assert client.available()
+    assert client.available(timeout=SECONDS)
     with pytest.raises(UsageError, match="one of resnet50, twin"):
         client.predict({"input": CAT})
     with pytest.raises(InvalidInputError, match="is uint8, not int64"):
@@ -89,7 +91,7 @@ def test_our_client_has_the_interface_of_cortex(address):
 
 
 def test_no_server_is_said_in_one_sentence():
-    client = ServingClient(f"127.0.0.1:{free_port()}", {"resnet50": "serving_default"}, timeout=1)
+    client = ServingClient(f"127.0.0.1:{free_port()}", {"resnet50": "serving_default"}, timeout=5)
     with pytest.raises(ModelUnavailableError, match="does not answer"):
         client.predict({"input": CAT})
     assert not client.available(timeout=0.2)

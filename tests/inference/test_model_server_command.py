@@ -94,7 +94,7 @@ def test_without_rest_only_grpc_is_served_and_its_libraries_stay_out(tmp_path):
     for rest in (False, True):
         with model_server("--model", "a=.", *NULL, *(() if rest else ("--rest-port", 0))) as server:
             assert rest or server.line == f"serving a with null on {server.grpc}\n"
-            assert ovmsclient.make_grpc_client(server.grpc).get_model_status("a")[1]["state"] == "AVAILABLE"
+            assert ovmsclient.make_grpc_client(server.grpc).get_model_status("a", timeout=60)[1]["state"] == "AVAILABLE"
             loaded[rest] = _mapped(server.process.pid)
     assert "httptools" in loaded[True] - loaded[False]
     assert not any("tensorflow" in name for names in loaded.values() for name in names)

@@ -98,18 +98,19 @@ def test_metadata_is_printed_as_tensorflow_serving_prints_it(server):
     }
     assert signature["outputs"]["output"]["dtype"] == "DT_FLOAT"
     # This client reads OpenVINO Model Server's spelling and hands on TensorFlow Serving's as it came.
-    assert ovmsclient.make_http_client(server.rest).get_model_metadata("resnet50") == document
+    assert ovmsclient.make_http_client(server.rest).get_model_metadata("resnet50", timeout=60) == document
 
 
 def test_a_public_http_client_reads_the_status_and_the_error_codes(null_server):
     client = ovmsclient.make_http_client(null_server.rest)
-    assert client.get_model_status("resnet50") == {1: {"state": "AVAILABLE", "error_code": 0, "error_message": ""}}
+    available = {1: {"state": "AVAILABLE", "error_code": 0, "error_message": ""}}
+    assert client.get_model_status("resnet50", timeout=60) == available
     with pytest.raises(ovmsclient.ModelNotFoundError, match="ask for one of resnet50"):
-        client.get_model_status("vgg")
+        client.get_model_status("vgg", timeout=60)
     with pytest.raises(ovmsclient.ModelNotFoundError, match="Version 7"):
-        client.predict({"input": CAT[None]}, "resnet50", 7)
+        client.predict({"input": CAT[None]}, "resnet50", 7, timeout=60)
     with pytest.raises(ovmsclient.InvalidInputError, match=r"\[1, 100, 224, 3\]"):
-        client.predict({"input": CAT[None, :100]}, "resnet50")
+        client.predict({"input": CAT[None, :100]}, "resnet50", timeout=60)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,8 @@ def test_several_outputs_are_objects_in_rows_and_an_object_in_columns(strings):
 
 def test_bytes_of_a_public_http_client_arrive(strings):
     client = ovmsclient.make_http_client(strings.rest)
-    outputs = client.predict({"text": [b"\x89PNG", b""], "number": np.zeros((2, 2), np.float32)}, "strings")
+    inputs = {"text": [b"\x89PNG", b""], "number": np.zeros((2, 2), np.float32)}
+    outputs = client.predict(inputs, "strings", timeout=60)
     assert outputs["length"].tolist() == [4, 0]
 
 

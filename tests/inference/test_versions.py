@@ -69,14 +69,19 @@ def test_a_half_copied_version_leaves_the_old_one_serving_and_heals_when_it_is_w
     add_version(folder, 1, model)
     with serving(tmp_path, openvino("resnet50", folder)) as server:
         whole = (model / "1" / "saved_model.pb").read_bytes()
-        copy = folder / "2" / "saved_model.pb"
+        copy, beside = folder / "2" / "saved_model.pb", tmp_path / "copy"
         copy.parent.mkdir()
-        copy.write_bytes(whole[: len(whole) // 2])
+
+        def put(content):
+            """At once: a file that stood still while it was being written would be one more that does not load."""
+            beside.write_bytes(content)
+            beside.rename(copy)
+
+        put(whole[: len(whole) // 2])
         server.wait_for_states("resnet50", v1="AVAILABLE", v2="END")
         assert "OpenVINO cannot load" in server.statuses("resnet50", 2)[2][1]
         assert server.version("resnet50") == 1
-        with copy.open("ab") as file:
-            file.write(whole[len(whole) // 2 :])
+        put(whole)
         server.wait_for_states("resnet50", v1="END", v2="AVAILABLE")
         assert server.statuses("resnet50", 2)[2][1] == ""
         assert server.version("resnet50") == 2

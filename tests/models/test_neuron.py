@@ -233,7 +233,7 @@ def on_this_machine(folder: Path, *arguments):
     (folder / "tensorflow.py").write_text("raise RuntimeError('TensorFlow was loaded')\n")
     environment = {**os.environ, "PYTHONPATH": str(folder), "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     command = [sys.executable, "-m", "visionserve.cli", "export", "neuron", *arguments]
-    return run(command, cwd=folder, env=environment, timeout=60)
+    return run(command, cwd=folder, env=environment)
 
 
 MISSING = {

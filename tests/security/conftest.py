@@ -30,11 +30,11 @@ class Talker:
     def ask(self, do: str = "", text: str = "", path: str = "/", **headers: str) -> requests.Response:
         """A POST. `headers`: with _ for -."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return requests.post(f"{self.endpoint}{path}?do={do}", json={"text": text}, headers=named, timeout=30)
+        return requests.post(f"{self.endpoint}{path}?do={do}", json={"text": text}, headers=named, timeout=60)
 
     def lines(self, holding: str, count: int = 1) -> list[str]:
         """The lines of the log with a text in them, once there are `count` or more."""
-        wait_for(lambda: len(self._lines(holding)) >= count, 10)
+        wait_for(lambda: len(self._lines(holding)) >= count)
         return self._lines(holding)
 
     def records(self, holding: str, count: int = 1) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -16,7 +17,11 @@ def listening(pid: int) -> set[tuple[str, int]]:
     """Where a process and its children listen, on TCP."""
     process = psutil.Process(pid)
     family = [process, *process.children(recursive=True)]
-    found = [connection for member in family for connection in member.net_connections("tcp")]
+    found = []
+    for member in family:
+        # What a program starts and ends as it is set up.
+        with suppress(psutil.NoSuchProcess):
+            found += member.net_connections("tcp")
     places = [connection.laddr for connection in found if connection.status == psutil.CONN_LISTEN]
     # gRPC takes IPv4 on a socket of IPv6.
     return {(place.ip.removeprefix("::ffff:"), place.port) for place in places}

@@ -13,7 +13,7 @@ import yaml
 
 from tests.conftest import free_port, wait_for
 
-START_SECONDS = 120
+START_SECONDS = 300
 # Small Java processes that are soon up: four of them share a machine with Python workers that do the work.
 JAVA = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 # Python workers outlive a Java process that is killed. So what starts a node waits on a pipe that only this process
@@ -108,7 +108,7 @@ class FlinkCluster:
 
     def get(self, path: str) -> Any:
         """What Flink's REST API answers, for instance to /jobs/overview."""
-        answer = requests.get(f"http://{self.address}{path}", timeout=30)
+        answer = requests.get(f"http://{self.address}{path}", timeout=60)
         answer.raise_for_status()
         return answer.json()
 

@@ -8,6 +8,14 @@ from tests.conftest import MODEL, run
 
 # Of one run on an embedded cluster, Java's start and the model's load included; a busy machine takes minutes.
 SECONDS = 300
+# The command, which stands still where it would call a function of visionserve.streaming, its first argument.
+HELD = """
+import importlib, sys, time
+from visionserve.streaming.command import stream
+module, name = sys.argv.pop(1).split(".")
+setattr(importlib.import_module(f"visionserve.streaming.{module}"), name, lambda *_: time.sleep(1000))
+stream()
+"""
 # Reads a folder as others do it: what is no Parquet file among those it looks at ends it.
 READ = """
 import json, sys
@@ -22,10 +30,13 @@ def stream(python: Path | str, *arguments: object, **options: Any) -> subprocess
     return run(command(python, *arguments), timeout=SECONDS, **options)
 
 
-def started_stream(python: Path, *arguments: object, **options: Any) -> "subprocess.Popen[str]":
-    """The command with the real model; it dies with the test run, and Flink with it."""
+def started_stream(python: Path, *arguments: object, held: str = "", **options: Any) -> "subprocess.Popen[str]":
+    """The command with the real model; it dies with the test run, and Flink with it. `held`: see HELD."""
+    words = command(python, *arguments)
+    if held:
+        words[1:3] = ["-c", HELD, held]
     return subprocess.Popen(
-        ["setpriv", "--pdeathsig", "KILL", *command(python, *arguments)],
+        ["setpriv", "--pdeathsig", "KILL", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -47,10 +47,11 @@ def test_flink_takes_the_options_of_the_compose_file_and_its_health_checks_tell(
     assert not healthy("task-manager")
     try:
         cluster.start(task_managers=1)
-        assert healthy("task-manager")
-        assert healthy("job-manager")
+        # A check has four seconds; Docker asks again, too.
+        wait_for(lambda: healthy("task-manager"))
+        wait_for(lambda: healthy("job-manager"))
         cluster.task_managers[0].kill()
         wait_for(lambda: not healthy("task-manager"))
-        assert healthy("job-manager")
+        wait_for(lambda: healthy("job-manager"))
     finally:
         cluster.stop()

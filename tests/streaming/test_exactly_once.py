@@ -99,7 +99,7 @@ def outcome(
             stderr=subprocess.PIPE,
             text=True,
         )
-        wait_for(lambda: running(client) and cluster.get("/jobs")["jobs"])
+        wait_for(lambda: running(client) and cluster.get("/jobs")["jobs"], RUN_SECONDS)
         (folder / "model").rename(folder / "gone")
         for _ in range(3):
             cluster.start_task_manager()

@@ -12,6 +12,8 @@ from visionserve.errors import DeploymentError
 Handler = Callable[[str], Awaitable[dict[str, Any]]]
 SOCKET = "control.sock"
 _ONE_LINE = 65536
+# Seconds for each step of a question: a supervisor on a busy machine may wait some for a core.
+_PATIENCE = 10.0
 
 
 async def listen(
@@ -38,18 +40,18 @@ async def listen(
     return server
 
 
-def ask(path: Path, command: str, timeout: float = 10.0) -> dict[str, Any]:
-    """Raises DeploymentError when the supervisor does not answer within `timeout` seconds."""
-    with _connect(path, command, timeout) as connection:
+def ask(path: Path, command: str) -> dict[str, Any]:
+    """Raises DeploymentError when the supervisor does not answer within ten seconds."""
+    with _connect(path, command) as connection:
         try:
             return json.loads(connection.makefile("rb").readline(_ONE_LINE))
         except (OSError, ValueError) as error:
             raise DeploymentError(f"The supervisor at {path} did not answer {command!r}: {error}.") from error
 
 
-def take_listener(path: Path, timeout: float = 10.0) -> socket.socket:
+def take_listener(path: Path) -> socket.socket:
     """A descriptor of the listening socket that another supervisor serves, so that no connection is lost in between."""
-    with _connect(path, "listener", timeout) as connection:
+    with _connect(path, "listener") as connection:
         try:
             _, descriptors, _, _ = socket.recv_fds(connection, 16, 1)
         except OSError as error:
@@ -59,9 +61,9 @@ def take_listener(path: Path, timeout: float = 10.0) -> socket.socket:
     return socket.socket(fileno=descriptors[0])
 
 
-def _connect(path: Path, command: str, timeout: float) -> socket.socket:
+def _connect(path: Path, command: str) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(timeout)
+    connection.settimeout(_PATIENCE)
     try:
         connection.connect(str(path))
         connection.sendall(json.dumps({"command": command}).encode() + b"\n")

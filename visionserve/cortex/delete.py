@@ -21,7 +21,7 @@ def delete(name: str, store: Store) -> None:
             deployment = store.find(name)
         if deployment is not None and deployment.is_running():
             try:
-                control.ask(deployment.control, "stop", timeout=5)
+                control.ask(deployment.control, "stop")
                 _wait_until_ended(deployment, END_SECONDS + 5)
             except DeploymentError:
                 with suppress(psutil.NoSuchProcess):

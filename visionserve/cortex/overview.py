@@ -94,7 +94,7 @@ def _row(deployment: Deployment, store: Store) -> Row:
     state: dict[str, Any] = {"status": "dead (run cortex deploy again)"}
     if deployment.is_running():
         try:
-            state = control.ask(deployment.control, "status", timeout=3)
+            state = control.ask(deployment.control, "status")
         except DeploymentError:
             state = {"status": "not answering"}
     return Row(

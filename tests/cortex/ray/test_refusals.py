@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,8 @@ class PythonPredictor:
             file = io.StringIO()
             print(*payload["print"], file=file)
             return {"in a file": file.getvalue()}
-        time.sleep(payload.get("seconds", 0))
+        while "gate" in payload and not os.path.exists(payload["gate"]):
+            time.sleep(0.02)
         return {"pid": os.getpid()}
 """
 API = {"compute": {"cpu": "200m"}, "autoscaling": {"max_replica_concurrency": 3}}
@@ -79,12 +81,17 @@ def api(ray_node: str, tmp_path_factory: pytest.TempPathFactory):
     api.machine.clean()
 
 
+def errors(said: str) -> list[str]:
+    """The lines of stderr but those of what a deploy waited for, where the machine was busy."""
+    return [line for line in said.splitlines() if not line.startswith(("waiting: ", "note: "))]
+
+
 def test_an_api_that_does_not_start_leaves_nothing(api: Api):
     done = api.deploy(api.spec("broken", name="broken", predictor={**PREDICTOR, "config": {"reason": "no labels"}}))
     assert done.returncode == 1
-    assert done.stderr == (
-        "Error: broken was not deployed: predictor.py failed while it was set up: ValueError: no labels.\n"
-    )
+    assert errors(done.stderr) == [
+        "Error: broken was not deployed: predictor.py failed while it was set up: ValueError: no labels."
+    ]
     assert [row["name"] for row in api.machine.get()] == ["small"]
 
 
@@ -102,9 +109,9 @@ def test_a_predictor_that_ends_its_process_is_told(api: Api, config: dict, why: 
     first = api.deploy(api.spec("ending", name="ending", predictor={**PREDICTOR, "config": config}))
     update = api.deploy(api.spec("ending", predictor={**PREDICTOR, "config": config}))
     assert (first.returncode, update.returncode) == (1, 1)
-    assert first.stderr.startswith(f"Error: ending was not deployed: {why}")
-    assert update.stderr.startswith(f"Error: small was not updated, and goes on as it was: {why}")
-    assert (first.stderr + update.stderr).count("\n") == 2
+    (said_first,), (said_then,) = errors(first.stderr), errors(update.stderr)
+    assert said_first.startswith(f"Error: ending was not deployed: {why}")
+    assert said_then.startswith(f"Error: small was not updated, and goes on as it was: {why}")
 
 
 def test_an_api_of_a_cluster_that_is_gone_is_forgotten(api: Api):
@@ -138,15 +145,15 @@ def test_in_the_foreground_sigterm_deletes_the_api_in_order(api: Api):
         # Serve's clients send their metrics each 10 s.
         time.sleep(11)
         running.send_signal(signal.SIGTERM)
-        _, said = running.communicate(timeout=120)
+        _, said = running.communicate(timeout=300)
     assert "stays" not in api.store.names()
-    assert said == ""
+    assert errors(said) == []
 
 
 def test_what_a_predictor_prints_is_in_the_log_as_it_was(api: Api):
     assert post(api, {"print": ["hello", 42]}).json() == {"in a file": "hello 42\n"}
+    wait_for(lambda: " -- hello 42\n" in api.machine.cortex("logs", "small").stdout)
     log = api.machine.cortex("logs", "small").stdout
-    assert " -- hello 42\n" in log
     assert not [line for line in log.splitlines() if line.endswith(": ")]
 
 
@@ -184,10 +191,16 @@ def test_without_a_cluster_one_sentence_says_so(api: Api, address: str, code: in
     assert done.stderr.count("\n") == 1
 
 
-def test_more_than_max_replica_concurrency_is_answered_503(api: Api):
+def test_more_than_max_replica_concurrency_is_answered_503(api: Api, tmp_path: Path):
+    gate = tmp_path / "gate"
     with ThreadPoolExecutor(9) as threads:
-        answers = list(threads.map(lambda _: post(api, {"seconds": 1}), range(9)))
-    refused = [answer for answer in answers if answer.status_code == 503]
+        asked = [threads.submit(post, api, {"gate": str(gate)}) for _ in range(9)]
+        try:
+            refused = [first.result() for first in islice(as_completed(asked, 120), 6)]
+        finally:
+            gate.touch()
+        answers = [one.result() for one in asked]
+    assert [answer.status_code for answer in refused] == [503] * 6
     assert sorted(answer.status_code for answer in answers) == [200] * 3 + [503] * 6
     assert refused[0].json() == {
         "error": "More than max_replica_concurrency=3 requests are in flight: try again later."
@@ -198,7 +211,7 @@ def test_more_than_max_replica_concurrency_is_answered_503(api: Api):
 def test_a_replica_that_dies_takes_only_what_it_had_and_is_started_again(api: Api):
     first = post(api, {}).json()["pid"]
     assert post(api, {"die": True}).status_code == 500
-    wait_for(lambda: (answer := post(api, {})).ok and answer.json()["pid"] != first, 60)
+    wait_for(lambda: (answer := post(api, {})).ok and answer.json()["pid"] != first, 180)
 
 
 def test_an_api_in_both_environments_and_a_cluster_that_is_gone(api: Api):
@@ -223,7 +236,7 @@ def test_an_api_in_both_environments_and_a_cluster_that_is_gone(api: Api):
 
 
 def post(api: Api, payload: dict) -> requests.Response:
-    return requests.post(api.endpoint, json=payload, timeout=60)
+    return requests.post(api.endpoint, json=payload, timeout=120)
 
 
 def write(path: Path, text: str) -> Path:

@@ -26,18 +26,23 @@ def answering(api: RayApi, since: float) -> dict[str, str]:
     return {replica: entry.node for replica, entry in api.journal.first_answers(since).items()}
 
 
+def is_live(api: RayApi) -> bool:
+    """As the controller knows it, which hears of its replicas after them."""
+    row = api.row()
+    return (row["status"], row["replicas"]) == ("live", "3/3")
+
+
 def test_replicas_follow_the_load_to_other_nodes(ray_api: RayApi, ray_cluster: RayCluster, load: Load):
     started = time.monotonic()
-    wait_for(lambda: len(answering(ray_api, started)) >= 3, 120)
+    wait_for(lambda: len(answering(ray_api, started)) >= 3, 300)
     assert set(answering(ray_api, started).values()) == {node.name for node in ray_cluster.nodes}
     assert load.failed == []
-    row = ray_api.row()
-    assert (row["status"], row["replicas"]) == ("live", "3/3")
+    wait_for(lambda: is_live(ray_api))
 
 
 def test_the_log_has_the_lines_of_all_nodes(ray_api: RayApi, ray_cluster: RayCluster, load: Load):
     started = time.monotonic()
-    wait_for(lambda: len(answering(ray_api, started)) >= 3, 120)
+    wait_for(lambda: len(answering(ray_api, started)) >= 3, 300)
     log = ray_api.machine.cortex("logs", API).stdout
     assert all(f"a replica is ready on {node.name}" in log for node in ray_cluster.nodes), log
 
@@ -49,12 +54,12 @@ def test_a_lost_node_costs_its_requests_in_flight_and_nothing_later(
     journal = ray_api.journal
     victim = ray_cluster.nodes[-1]
     started = time.monotonic()
-    wait_for(lambda: len(answering(ray_api, started)) >= 3, 120)
+    wait_for(lambda: len(answering(ray_api, started)) >= 3, 300)
     wait_for(lambda: journal.running(victim.name))
     struck = time.monotonic()
     ray_cluster.kill(victim)
     killed = time.monotonic()
-    wait_for(lambda: len(answering(ray_api, killed)) >= 3, 120)
+    wait_for(lambda: len(answering(ray_api, killed)) >= 3, 300)
     served = max(entry.moment for entry in journal.first_answers(killed).values())
     wait_for(lambda: sum(answer.sent > served for answer in list(load.answers)) >= 12)
     in_flight = {answer.request for answer in load.answers if answer.sent < killed and answer.ended > struck}
@@ -63,12 +68,11 @@ def test_a_lost_node_costs_its_requests_in_flight_and_nothing_later(
         in_flight -= {entry.request for entry in journal.entries() if entry.node != victim.name}
     assert {answer.request for answer in load.failed} <= in_flight, load.failed
     assert served - killed <= RECOVERY_SECONDS
-    row = ray_api.row()
-    assert (row["status"], row["replicas"]) == ("live", "3/3")
+    wait_for(lambda: is_live(ray_api))
 
 
 def test_replicas_go_when_the_load_goes(ray_api: RayApi, load: Load):
     started = time.monotonic()
-    wait_for(lambda: len(answering(ray_api, started)) >= 3, 120)
+    wait_for(lambda: len(answering(ray_api, started)) >= 3, 300)
     load.stop()
-    wait_for(lambda: ray_api.row()["replicas"] == "1/1", 120)
+    wait_for(lambda: ray_api.row()["replicas"] == "1/1", 300)

@@ -1,5 +1,4 @@
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,6 +8,7 @@ from tests.conftest import free_port, wait_for
 from tests.inference.repositories import add_version
 from tests.photos import encoded
 from tests.services.function.functions import running_function
+from tests.services.function.hanging_function import END_SECONDS
 
 
 @pytest.mark.slow
@@ -22,11 +22,9 @@ def test_a_fake_engine_that_hangs_does_not_keep_the_function_beyond_its_grace(tm
         hung = callers.submit(function.get)
         wait_for(lambda: "running" in function.log())
         function.process.terminate()
-        began = time.monotonic()
         assert hung.result().status_code == 503
         assert hung.result().headers["retry-after"] == "1"
         assert list(hung.result().json()) == ["error"]
-        assert function.process.wait(30) == 1
-        assert time.monotonic() - began < 8
-        assert "an engine or a thread still runs" in function.log()
+        assert function.process.wait(60) == 1
+        assert f"{END_SECONDS:g} s after the signal to end, an engine or a thread still runs" in function.log()
         assert "Traceback" not in function.log()

@@ -16,12 +16,12 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 # Each GET is an inference.
 @pytest.mark.parametrize(("method", "examples"), [("GET", 20), ("POST", 150)])
 def test_schemathesis_finds_no_server_error(s3_function, method, examples, mode):
-    schema = schemathesis.openapi.from_url(f"{s3_function.url}/openapi.json")
+    schema = schemathesis.openapi.from_url(f"{s3_function.url}/openapi.json", timeout=60)
 
     @settings(max_examples=examples, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
     @given(case=schema["/"][method].as_strategy(generation_mode=mode))
     def check(case):
-        case.call_and_validate(checks=CHECKS)
+        case.call_and_validate(checks=CHECKS, timeout=60)
 
     check()
     assert "Traceback" not in s3_function.log()
@@ -29,5 +29,5 @@ def test_schemathesis_finds_no_server_error(s3_function, method, examples, mode)
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/health/liveness", "/health/readiness"])
 def test_the_other_paths_answer_as_the_document_says(s3_function, path):
-    schema = schemathesis.openapi.from_url(f"{s3_function.url}/openapi.json")
-    schema[path]["GET"].Case().call_and_validate(checks=CHECKS)
+    schema = schemathesis.openapi.from_url(f"{s3_function.url}/openapi.json", timeout=60)
+    schema[path]["GET"].Case().call_and_validate(checks=CHECKS, timeout=60)

@@ -1,5 +1,6 @@
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from click.testing import CliRunner
@@ -11,13 +12,34 @@ from visionserve.cli import main
 # As Knative Functions' scaffolding starts a function.
 MIDDLEWARE = [sys.executable, "-c", "from func_python.http import serve; from func import new; serve(new)"]
 
+# `visionserve function`, whose engine is loaded when there is a file GATE.
+WAITING = """
+import os, time
+from visionserve.cli import main
+from visionserve.inference import served_model
 
-def test_it_is_alive_at_once_and_ready_with_its_model(model):
-    with running_function(ENGINE="tensorflow") as function:
+load_engine = served_model.load_engine
+
+def load_when_told(*arguments):
+    while not os.path.exists(os.environ["GATE"]):
+        time.sleep(0.05)
+    return load_engine(*arguments)
+
+served_model.load_engine = load_when_told
+main(["function"])
+"""
+
+
+def test_it_is_alive_at_once_and_ready_with_its_model(model, tmp_path):
+    gate = tmp_path / "gate"
+    command = [sys.executable, "-c", WAITING]
+    with ThreadPoolExecutor() as callers, running_function(command, ENGINE="tensorflow", GATE=gate) as function:
         readiness = function.get("/health/readiness")
         assert (readiness.status_code, readiness.text) == (500, "The model is being loaded.")
         assert function.get("/health/liveness").text == "OK"
-        assert function.get("/?imageName=test1").json() == {"top_prediction": [["Egyptian cat"]]}
+        answer = callers.submit(function.get, "/?imageName=test1")
+        gate.touch()
+        assert answer.result().json() == {"top_prediction": [["Egyptian cat"]]}
         assert function.get("/health/readiness").text == "OK"
 
 

@@ -8,7 +8,7 @@ from visionserve.inference import model_server, served_model
 from visionserve.services.rest import embedded, server
 from visionserve.services.rest.settings import read_settings
 
-GRACE = 4.0
+GRACE = 8.0
 
 
 class FakeChild(Child):
@@ -26,5 +26,5 @@ if __name__ == "__main__":
         served_model.load_engine = hanging
         raise SystemExit(model_server.main())
     embedded.Child = FakeChild
-    server.GRACE, server.CHILD_SECONDS, server.END_SECONDS = GRACE, GRACE + 1, GRACE + 2
+    server.GRACE, server.CHILD_SECONDS, server.END_SECONDS = GRACE, GRACE + 1, 2 * GRACE
     server.run(read_settings({"port": int(sys.argv[1]), "engine": "null"}))

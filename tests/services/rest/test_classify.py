@@ -7,7 +7,7 @@ import cv2
 import pytest
 import requests
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, wait_for
 from tests.photos import encoded, photographs
 from tests.services.rest.rest_services import rest_service
 
@@ -52,8 +52,9 @@ def test_pictures_asked_at_once_are_not_mixed_up(service):
 
 def test_the_models_are_listed_and_healthy(service):
     resnet = {"route": "resnet", "path": "/classify/resnet", "model": "resnet50", "labels": 1000, "status": "available"}
-    assert service.get("/classify").json() == {"models": [resnet]}
-    assert service.get("/healthz").json() == {"status": "ready"}
+    # The model server has a second to say that it has the model.
+    wait_for(lambda: service.get("/classify").json() == {"models": [resnet]})
+    wait_for(lambda: service.get("/healthz").json() == {"status": "ready"})
 
 
 def test_the_swagger_page_needs_no_other_host(service):

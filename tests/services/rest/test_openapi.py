@@ -14,6 +14,7 @@ NOT_FOR_IMAGES = "positive_data_acceptance"
 
 def test_schemathesis_finds_nothing_wrong(service):
     options = ["--max-examples", "20", "--generation-deterministic", "--exclude-checks", NOT_FOR_IMAGES]
+    options += ["--request-timeout", "60"]
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{service.url}/openapi.json", *options]
     done = run(command, cwd=service.log.parent)
     assert done.returncode == 0, done.stdout

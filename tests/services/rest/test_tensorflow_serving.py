@@ -59,7 +59,7 @@ def graph(model, tmp_path_factory):
 def test_the_model_s_own_graph_decodes_the_picture(graph, tmp_path, protocol):
     with rest_service(tmp_path, "--config", routes(tmp_path), "--tensorflow-serving", graph[protocol]) as service:
         assert service.children() == []
-        assert service.healthy()
+        wait_for(service.healthy)
         assert service.classify(CAT).json() == {"classes": 286}
         answer = service.classify(COFFEE, "?detail=true").json()
         assert (answer["classes"], answer["label"]) == (968, "espresso")
@@ -88,9 +88,10 @@ def test_models_that_the_server_cannot_answer_for_are_told_apart_from_wrong_pict
     file = tmp_path / "models.yaml"
     file.write_text("models: {resnet: {model: resnet50}, odd: {model: odd}, missing: {model: vgg}}")
     with rest_service(tmp_path, "--config", file, "--tensorflow-serving", server[protocol]) as service:
-        assert error(service.get("/healthz")) == (503, "Not available now: odd, missing.")
-        statuses = {row["route"]: row["status"] for row in service.get("/classify").json()["models"]}
-        assert statuses == {"resnet": "available", "odd": "unavailable", "missing": "unavailable"}
+        # The server has a second or two to say that it has a model.
+        wait_for(lambda: error(service.get("/healthz")) == (503, "Not available now: odd, missing."))
+        expected = {"resnet": "available", "odd": "unavailable", "missing": "unavailable"}
+        wait_for(lambda: {row["route"]: row["status"] for row in service.get("/classify").json()["models"]} == expected)
         assert service.classify(CAT).json() == {"classes": 286}
         broken = COFFEE[:100] + bytes(4000) + COFFEE[4100:]
         status, sentence = error(service.classify(broken))
@@ -105,7 +106,7 @@ def test_models_that_the_server_cannot_answer_for_are_told_apart_from_wrong_pict
 def test_a_server_that_is_away_at_the_start_is_found_when_it_comes(tmp_path, protocol):
     ports = {"grpc": free_port(), "rest": free_port()}
     address = {"grpc": f"127.0.0.1:{ports['grpc']}/other", "rest": f"http://127.0.0.1:{ports['rest']}/v1/models/other"}
-    options = ("--config", routes(tmp_path), "--tensorflow-serving", address[protocol], "--timeout", 1)
+    options = ("--config", routes(tmp_path), "--tensorflow-serving", address[protocol], "--timeout", 5)
     with rest_service(tmp_path, *options) as service:
         assert error(service.get("/healthz")) == (503, "Not available now: resnet.")
         answer = service.classify(CAT)

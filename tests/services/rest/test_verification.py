@@ -16,7 +16,7 @@ def verified(*options, **variables):
         env=environment(**variables),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

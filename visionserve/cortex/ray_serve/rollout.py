@@ -106,7 +106,8 @@ class Rollout:
                 raise DeploymentError(reason_in(message))
             if WAITING in message and not told:
                 told = True
-                self._say(f"waiting: no node has room for a replica of {self._reserved.as_ray()} now")
+                wanted = self._reserved.as_ray()
+                self._say(f"waiting: no node has started a replica of {wanted} yet, for want of room or of time")
             time.sleep(POLL_SECONDS)
         said = f" ({reason_in(message)})" if message else ""
         raise DeploymentError(f"its replicas were not ready after {START_TIMEOUT:g} s{said}")
