@@ -132,7 +132,6 @@ def test_confidence_grows_with_requests_without_losing_its_footing():
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_the_rate_found_is_near_what_the_server_can_do():
     with serving(one_at_a_time(0.05)) as (url, _), session() as load:
         slo = Slo.parse("p99=300ms")
@@ -205,7 +204,6 @@ def test_failed_requests_are_over_the_limit():
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_one_hiccup_is_no_limit():
     def behave(exchange: Exchange) -> None:
         time.sleep(3 if exchange.number == 5 else 0)
@@ -221,7 +219,6 @@ def test_one_hiccup_is_no_limit():
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_the_client_is_named_when_it_is_the_limit():
     with serving(answered_in(0.05)) as (url, _), session() as load:
         slo = Slo.parse("p99=300ms")
@@ -236,7 +233,6 @@ def test_the_client_is_named_when_it_is_the_limit():
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_a_rate_that_does_not_hold_when_it_is_repeated_is_stepped_down_from():
     """The server does 50 requests/s until it has failed once, and 30 from then on."""
     state = {"can": 50.0, "asked": 0.0}

@@ -54,7 +54,6 @@ def test_what_is_no_sweep_is_refused_in_one_sentence(text: str):
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_throughput_flattens_where_the_server_does():
     with serving(so_many_at_a_time(3, 0.1)) as (url, record), session() as load:
         sweep = Sweep.parse("1,3,6,9")
@@ -70,7 +69,6 @@ def test_throughput_flattens_where_the_server_does():
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_the_table_shows_each_step_the_best_one_and_the_knee():
     with serving(so_many_at_a_time(1, 0.05)) as (url, _), session() as load:
         sweep = Sweep.parse("rate=5,10,40")
@@ -84,7 +82,6 @@ def test_the_table_shows_each_step_the_best_one_and_the_knee():
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_the_knee_is_the_least_load_that_gives_all_the_throughput_there_is():
     with serving(so_many_at_a_time(2, 0.1)) as (url, _), session() as load:
         # With more clients than it takes at a time the server has no pause, whatever a busy machine does to them.

@@ -95,7 +95,6 @@ def test_a_server_that_slows_down_is_unsteady(bench, photo):
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_a_rate_above_what_the_server_can_do_is_seen_by_its_growing_latency(bench, photo):
     with serving(one_at_a_time(0.05)) as (url, _):
         run = bench("--rate", 30, "-i", 7, photo, url)

@@ -139,6 +139,7 @@ def test_a_large_batch_and_a_first_one_of_its_shape_take_their_time_on_a_fake_en
     assert post(endpoint, json={"first": 1}).json() == 1
     with ThreadPoolExecutor(2) as threads:
         large = threads.submit(post, endpoint, json={"first": hanging_engine.SLOW, "images": 64})
-        new = threads.submit(post, endpoint, json={"first": hanging_engine.SLOW_AT_A_NEW_SHAPE, "images": 2})
+        # More than the single images of the test before can have made a batch of.
+        new = threads.submit(post, endpoint, json={"first": hanging_engine.SLOW_AT_A_NEW_SHAPE, "images": 8})
         assert (large.result().json(), new.result().json()) == (hanging_engine.SLOW, hanging_engine.SLOW_AT_A_NEW_SHAPE)
     assert fake.row()["restarts"] == before, fake.log()
