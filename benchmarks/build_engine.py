@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from visionserve.inference.engine import DEFAULT_SIGNATURE
 from visionserve.inference.engines import load_engine
+from visionserve.inference.model_settings import DEFAULT_SIGNATURE
 
 
 def main() -> None:

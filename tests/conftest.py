@@ -17,6 +17,9 @@ import requests
 
 from tests.ceph import Ceph, started_ceph
 from tests.setup_lock import setup_lock
+from visionserve.cortex import log_file
+from visionserve.cortex.overview import overview
+from visionserve.cortex.store import Store
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MODEL = REPOSITORY / "models" / "resnet50"
@@ -57,6 +60,12 @@ class Machine:
             "VISIONSERVE_EXIT_WITH_PID": str(os.getpid()),
         }
 
+    @property
+    def records(self) -> Path | None:
+        """Where all of its APIs are on record, for a look without a process; None where only the command can tell."""
+        folder = Path(self.environment["XDG_STATE_HOME"], "visionserve")
+        return None if (folder / "ray").exists() else folder / "apis"
+
     def cortex(self, *arguments: object, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "visionserve.cortex.cli", *map(str, arguments)]
         return run(command, cwd=cwd, env=self.environment)
@@ -72,6 +81,9 @@ class Machine:
         return DeployedApi(self, said[1])
 
     def get(self) -> list[dict[str, Any]]:
+        """The rows of `cortex get -o json`."""
+        if self.records is not None:
+            return [row.model_dump(mode="json") for row in overview(store=Store(self.records))]
         done = self.cortex("get", "-o", "json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -95,6 +107,9 @@ class DeployedApi:
         return self.row()["endpoint"]
 
     def log(self) -> str:
+        """As `cortex logs` prints it."""
+        if self.machine.records is not None:
+            return "".join(log_file.lines(self.machine.records / self.name / "api.log", follow=False))
         return self.machine.cortex("logs", self.name).stdout
 
 

@@ -18,6 +18,8 @@ NAMESPACE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagat
 class PrivateDisk(Machine):
     """A machine whose state folder is a disk of its own, which nobody but its `cortex` commands sees mounted."""
 
+    records = None
+
     def __init__(self, home: Path, megabytes: int) -> None:
         """Skips where this user may not mount."""
         super().__init__(home)

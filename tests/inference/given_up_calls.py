@@ -12,10 +12,10 @@ from ovmsclient.tfs_compat.protos.tensorflow_serving.apis import prediction_serv
 
 from tests.inference.repositories import BLACK, predict_request
 from visionserve.inference import served_model
+from visionserve.inference.model_settings import ModelSettings
 from visionserve.inference.null_engine import NullEngine
 from visionserve.inference.prediction_service import PredictionService
 from visionserve.inference.repository import Repository
-from visionserve.inference.served_model import ModelSettings
 
 
 class SteppedEngine(NullEngine):

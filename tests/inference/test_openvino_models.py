@@ -11,9 +11,9 @@ from tests.photos import crops, encoded
 from tests.projects import repository_spec
 from visionserve.cores import available_cores
 from visionserve.errors import MissingError, ModelError
-from visionserve.inference.engine import DEFAULT_SIGNATURE
 from visionserve.inference.engines import choose_engine, load_engine
 from visionserve.inference.model_folder import find_version
+from visionserve.inference.model_settings import DEFAULT_SIGNATURE
 from visionserve.vision.pixels import to_input
 
 

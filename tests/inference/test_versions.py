@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import run, wait_for
 from tests.inference.repositories import add_version, serving
-from visionserve.inference.served_model import ModelSettings
+from visionserve.inference.model_settings import ModelSettings
 from visionserve.inference.version_policy import VersionPolicy
 
 

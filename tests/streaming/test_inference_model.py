@@ -10,9 +10,9 @@ from tests.photos import crops, encoded, photographs
 from tests.streaming.classifiers import write_color_classifier
 from visionserve.errors import InferenceError, InvalidInputError, ModelError, UsageError
 from visionserve.inference.batcher import Batcher
-from visionserve.inference.engine import DEFAULT_SIGNATURE
 from visionserve.inference.engines import load_engine
 from visionserve.inference.model_folder import find_version
+from visionserve.inference.model_settings import DEFAULT_SIGNATURE
 from visionserve.streaming.inference_model import InferenceModel
 from visionserve.streaming.labels import load_labels, top5
 from visionserve.vision.pixels import to_input

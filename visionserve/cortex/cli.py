@@ -129,7 +129,6 @@ def get(name: str | None, output: str, watch: bool, environment: str | None) -> 
 
     Example: cortex get image-classifier-resnet50
     """
-    from visionserve.cortex.api_key import VARIABLE
     from visionserve.cortex.environments import needs_key, overview
     from visionserve.cortex.overview import Row, table
     from visionserve.cortex.watch import watch as watched
@@ -145,6 +144,8 @@ def get(name: str | None, output: str, watch: bool, environment: str | None) -> 
             click.echo(f"{datetime.now(timezone.utc):%H:%M:%S} UTC")
         click.echo(text, nl=False)
         if name is not None:
+            from visionserve.cortex.api_key import VARIABLE
+
             key = f' -H "Authorization: Bearer ${VARIABLE}"' if needs_key(name, environment) else ""
             click.echo(f'\ncurl {rows[0].endpoint}{key} -H "Content-Type: application/json" -d @sample.json')
 

@@ -23,7 +23,7 @@ from visionserve.cortex.settings import RunSettings
 from visionserve.cortex.spec.api import ApiSpec
 from visionserve.cortex.store import RUN_PREFIX, Deployment, Store
 from visionserve.errors import DeploymentError, UsageError
-from visionserve.inference.served_model import ModelSettings
+from visionserve.inference.model_settings import ModelSettings
 
 START_TIMEOUT = 300.0
 # The address of a Unix socket holds 108 bytes.

@@ -6,7 +6,7 @@ from pathlib import Path
 from visionserve import __version__
 from visionserve.cortex.remote_models import RemoteModels
 from visionserve.cortex.spec.api import ApiSpec
-from visionserve.inference.served_model import ModelSettings
+from visionserve.inference.model_settings import ModelSettings
 
 TEXT_SUFFIXES = (".py", ".json", ".yaml", ".yml", ".txt")
 LARGEST_TEXT = 1 << 20

@@ -3,10 +3,9 @@ from pathlib import Path
 from visionserve.cores import available_cores
 from visionserve.cortex.spec.api import ApiSpec
 from visionserve.errors import ModelError
-from visionserve.inference.engine import DEFAULT_SIGNATURE
 from visionserve.inference.engines import choose_engine
 from visionserve.inference.model_folder import find_version
-from visionserve.inference.served_model import ModelSettings
+from visionserve.inference.model_settings import DEFAULT_SIGNATURE, ModelSettings
 
 # What Cortex calls the model of an API that has only one.
 SINGLE_MODEL = "_cortex_default"

@@ -6,7 +6,7 @@ from visionserve.cortex.control import SOCKET
 from visionserve.cortex.log_format import LogFormat
 from visionserve.cortex.remote_models import RemoteModels
 from visionserve.cortex.spec.api import ApiSpec
-from visionserve.inference.served_model import ModelSettings
+from visionserve.inference.model_settings import ModelSettings
 
 # In the environment of a deployment to which others add replicas where many requests are in flight, such as Knative.
 AUTOSCALED = "VISIONSERVE_AUTOSCALED"

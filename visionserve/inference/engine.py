@@ -8,8 +8,6 @@ from visionserve.errors import InvalidInputError
 
 Arrays = Mapping[str, np.ndarray]
 
-DEFAULT_SIGNATURE = "serving_default"
-
 
 @dataclass(frozen=True)
 class TensorSpec:

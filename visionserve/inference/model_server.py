@@ -20,9 +20,9 @@ from visionserve.farewell import leave_after
 from visionserve.inference.casualties import Casualties
 from visionserve.inference.grpc_messages import Refusing
 from visionserve.inference.listener import check_free, listen
+from visionserve.inference.model_settings import ModelSettings
 from visionserve.inference.prediction_service import ModelService, PredictionService
 from visionserve.inference.repository import Repository
-from visionserve.inference.served_model import ModelSettings
 from visionserve.inference.tensors import MAX_TENSOR_BYTES
 from visionserve.lifeline import Lifeline
 from visionserve.pulse import Pulse

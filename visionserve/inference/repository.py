@@ -3,7 +3,8 @@ from collections.abc import Iterable
 
 from visionserve.errors import NotFoundError
 from visionserve.inference.casualties import Casualties
-from visionserve.inference.served_model import ModelSettings, ServedModel
+from visionserve.inference.model_settings import ModelSettings
+from visionserve.inference.served_model import ServedModel
 from visionserve.inference.served_versions import ServedVersions, VersionStatus
 
 __all__ = ["Repository", "VersionStatus"]

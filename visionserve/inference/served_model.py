@@ -4,31 +4,16 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel
 
 from visionserve.errors import InvalidInputError
 from visionserve.inference.batcher import Batcher
 from visionserve.inference.casualties import Casualties
-from visionserve.inference.engine import DEFAULT_SIGNATURE, Arrays, Signature
+from visionserve.inference.engine import Arrays, Signature
 from visionserve.inference.engines import load_engine
 from visionserve.inference.image_bytes import IMAGE_BYTES, image_bytes_of
 from visionserve.inference.metrics import BatchMetrics
+from visionserve.inference.model_settings import ModelSettings
 from visionserve.inference.time_limit import BatchTimeLimit
-from visionserve.inference.version_policy import VersionPolicy
-
-
-class ModelSettings(BaseModel):
-    """One model of a server. `path`: a folder as TensorFlow Serving lays it out; `batch_interval`: seconds."""
-
-    name: str
-    path: Path
-    signature_key: str = DEFAULT_SIGNATURE
-    engine: str = "null"
-    threads: int = 1
-    max_batch_size: int | None = None
-    batch_interval: float = 0.0
-    version_policy: VersionPolicy = VersionPolicy()
-    version_labels: dict[str, int] = {}
 
 
 class ServedModel:

@@ -7,7 +7,8 @@ from pathlib import Path
 from visionserve.errors import InvalidInputError, ModelError, NotFoundError
 from visionserve.inference.casualties import Casualties
 from visionserve.inference.model_folder import Fingerprint, find_version, find_versions, fingerprint, is_model
-from visionserve.inference.served_model import ModelSettings, ServedModel
+from visionserve.inference.model_settings import ModelSettings
+from visionserve.inference.served_model import ServedModel
 
 log = logging.getLogger("visionserve")
 

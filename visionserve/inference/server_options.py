@@ -12,7 +12,7 @@ from visionserve.errors import UsageError
 from visionserve.inference.engines import choose_engine
 from visionserve.inference.model_folder import find_versions
 from visionserve.inference.model_server import ServerSettings
-from visionserve.inference.served_model import ModelSettings
+from visionserve.inference.model_settings import ModelSettings
 from visionserve.inference.version_policy import VersionPolicy
 
 log = logging.getLogger("visionserve")

@@ -10,8 +10,8 @@ from ovmsclient.tfs_compat.protos.tensorflow.core.framework.types_pb2 import Dat
 from visionserve.errors import ModelUnavailableError
 from visionserve.inference import tensors
 from visionserve.inference.client import Signatures, pick_model, version_number
+from visionserve.inference.model_settings import ModelSettings
 from visionserve.inference.repository import Repository
-from visionserve.inference.served_model import ModelSettings
 from visionserve.inference.tracing import end_decode
 
 

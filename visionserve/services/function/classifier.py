@@ -8,7 +8,8 @@ from visionserve.errors import InvalidInputError, ModelError
 from visionserve.inference.engines import choose_engine
 from visionserve.inference.image_bytes import IMAGE_BYTES
 from visionserve.inference.model_folder import find_version
-from visionserve.inference.served_model import ModelSettings, ServedModel
+from visionserve.inference.model_settings import ModelSettings
+from visionserve.inference.served_model import ServedModel
 
 # The synonyms of each class's noun in WordNet 3.0, in the order of the classes: ImageNet's synset n02056570 is the noun
 # at offset 02056570 of WordNet's data.noun, and ILSVRC-2012 numbers its 1000 synsets in the order of those offsets.

@@ -9,7 +9,7 @@ from visionserve.errors import UsageError
 from visionserve.inference.engines import choose_engine
 from visionserve.inference.model_folder import find_version
 from visionserve.inference.model_server import ServerSettings
-from visionserve.inference.served_model import ModelSettings
+from visionserve.inference.model_settings import ModelSettings
 from visionserve.keeper import Keeper
 from visionserve.services.rest.routes import Route
 
