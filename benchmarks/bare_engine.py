@@ -10,7 +10,7 @@ from visionserve.cores import available_cores
 from visionserve.inference.engine import TensorSpec
 from visionserve.inference.engines import load_engine
 from visionserve.inference.model_folder import find_version
-from visionserve.inference.model_settings import DEFAULT_SIGNATURE
+from visionserve.inference.signature_key import DEFAULT_SIGNATURE
 
 # Of the pictures for a model that takes any; the detector's own network sees as many.
 OPEN_SIDE = 512

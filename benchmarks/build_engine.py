@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 
 from visionserve.inference.engines import load_engine
-from visionserve.inference.model_settings import DEFAULT_SIGNATURE
+from visionserve.inference.signature_key import DEFAULT_SIGNATURE
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +177,19 @@ def free_port() -> int:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("", port))
             return port
+
+
+@pytest.fixture
+def unused_port() -> Iterator[Callable[[], int]]:
+    """A port of 127.0.0.1 on which nothing listens, nor can before the test is over."""
+    with ExitStack() as held:
+
+        def find() -> int:
+            holder = held.enter_context(socket.socket())
+            holder.bind(("127.0.0.1", 0))
+            return holder.getsockname()[1]
+
+        yield find
 
 
 def post(endpoint: str, **options: Any) -> requests.Response:

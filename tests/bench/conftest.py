@@ -2,11 +2,8 @@ import base64
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,16 +97,3 @@ def photo(tmp_path: Path, photo_bytes: bytes) -> Path:
     path = tmp_path / "chelsea.jpg"
     path.write_bytes(photo_bytes)
     return path
-
-
-@pytest.fixture
-def unused_port() -> Iterator[Callable[[], int]]:
-    """A port of 127.0.0.1 on which nothing listens, nor can before the test is over."""
-    with ExitStack() as held:
-
-        def find() -> int:
-            holder = held.enter_context(socket.socket())
-            holder.bind(("127.0.0.1", 0))
-            return holder.getsockname()[1]
-
-        yield find

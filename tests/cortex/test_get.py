@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.conftest import REPOSITORY, DeployedApi, post
+from tests.conftest import REPOSITORY, DeployedApi, post, run
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +33,15 @@ def test_get_shows_a_table_with_the_columns_that_people_know(null_api: DeployedA
     title = next(line for line in shown.splitlines() if line.lstrip().startswith("api"))
     assert [title.index(column) for column in COLUMNS] == sorted(title.index(column) for column in COLUMNS)
     assert "requests/s" not in title
+
+
+def test_a_look_loads_nothing_of_what_runs_models(null_api: DeployedApi):
+    command = [sys.executable, "-X", "importtime", "-m", "visionserve.cortex.cli", "get", "-o", "json"]
+    done = run(command, env=null_api.machine.environment)
+    assert json.loads(done.stdout)[0]["name"] == null_api.name
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "visionserve.cortex.store" in loaded
+    assert not loaded & {"numpy", "grpc", "ovmsclient", "starlette.responses", "openvino", "tensorflow", "ray"}
 
 
 def test_a_watch_that_is_piped_writes_json_lines_with_what_is_recent(null_api: DeployedApi):

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ def server() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def endpoint(model: Path, server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    yield from deployed(tmp_path_factory.mktemp("urls"), model, server, timeout=60)
+    with deployed(tmp_path_factory.mktemp("urls"), model, server, timeout=60) as endpoint:
+        yield endpoint
 
 
+@contextmanager
 def deployed(folder: Path, model: Path, server: Any, timeout: int) -> Iterator[str]:
     machine = Machine(folder / "home")
     config = {
@@ -33,8 +36,10 @@ def deployed(folder: Path, model: Path, server: Any, timeout: int) -> Iterator[s
         "allow_urls": [server.url + "/images/", server.url + "/redirect/"],
     }
     spec = repository_spec(folder / "project", REPOSITORY, model, predictor={"config": config})
-    yield machine.deploy(spec, "--engine", "null", "--port", free_port()).endpoint
-    machine.clean()
+    try:
+        yield machine.deploy(spec, "--engine", "null", "--port", free_port()).endpoint
+    finally:
+        machine.clean()
 
 
 def test_an_allowed_url_gives_labels(endpoint: str, server: Any) -> None:
@@ -66,6 +71,6 @@ def test_what_is_not_allowed_is_refused_and_not_asked_for(endpoint: str, server:
 
 
 def test_what_comes_too_slowly_is_refused(model: Path, server: Any, tmp_path: Path) -> None:
-    for endpoint in deployed(tmp_path, model, server, timeout=2):
+    with deployed(tmp_path, model, server, timeout=2) as endpoint:
         answer = post(endpoint, json={"url": server.url + "/images/dripping"})
         assert (answer.status_code, answer.json()) == (400, {"error": "url does not answer within 2 s"})

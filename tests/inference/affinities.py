@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from visionserve.inference.engines import load_engine
-from visionserve.inference.model_settings import DEFAULT_SIGNATURE
+from visionserve.inference.signature_key import DEFAULT_SIGNATURE
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from visionserve.cores import available_cores
 from visionserve.errors import MissingError, ModelError, UsageError
 from visionserve.inference.engines import choose_engine, load_engine
 from visionserve.inference.model_folder import find_version
-from visionserve.inference.model_settings import DEFAULT_SIGNATURE
+from visionserve.inference.signature_key import DEFAULT_SIGNATURE
 from visionserve.models.builds.graph import nodes_of, read_saved_model
 from visionserve.vision.pixels import to_input
 

@@ -13,7 +13,7 @@ from visionserve.cores import available_cores
 from visionserve.errors import MissingError, ModelError
 from visionserve.inference.engines import choose_engine, load_engine
 from visionserve.inference.model_folder import find_version
-from visionserve.inference.model_settings import DEFAULT_SIGNATURE
+from visionserve.inference.signature_key import DEFAULT_SIGNATURE
 from visionserve.vision.pixels import to_input
 
 

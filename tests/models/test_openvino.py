@@ -19,7 +19,7 @@ from visionserve.cli import main
 from visionserve.cores import available_cores
 from visionserve.inference.engines import load_engine
 from visionserve.inference.model_folder import find_version
-from visionserve.inference.model_settings import DEFAULT_SIGNATURE
+from visionserve.inference.signature_key import DEFAULT_SIGNATURE
 from visionserve.models.builds.agreement import compare
 from visionserve.models.builds.manifest import read_manifest
 from visionserve.models.builds.pictures import folder_pictures

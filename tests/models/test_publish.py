@@ -2,7 +2,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 
@@ -34,14 +33,6 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_build(tmp_path / "models/resnet50/1")
     return tmp_path
-
-
-@pytest.fixture
-def unused_port():
-    """A port of 127.0.0.1 on which nothing listens, nor can before the test is over."""
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        yield str(holder.getsockname()[1])
 
 
 def publish(*arguments):
@@ -278,18 +269,19 @@ def test_a_server_that_goes_away_in_the_middle_is_one_sentence_and_no_copy(bucke
 def test_what_s3_or_its_settings_refuse_is_one_sentence_without_secrets(
     bucket, project, monkeypatch, tmp_path, unused_port, settings, sentence
 ):
+    port = str(unused_port())
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("HOME", str(tmp_path))
     for name, value in settings.items():
         if value is None:
             monkeypatch.delenv(name)
         else:
-            monkeypatch.setenv(name, value.replace("{port}", unused_port))
+            monkeypatch.setenv(name, value.replace("{port}", port))
     answer = publish(bucket.url, "cortex_cpu.yaml")
     assert answer.exit_code == 1
     assert answer.output.count("\n") == 1
     assert answer.output.startswith(f"Error: {bucket.url} cannot be written: ")
-    assert sentence.replace("{port}", unused_port) in answer.output
+    assert sentence.replace("{port}", port) in answer.output
     assert "wrong-secret" not in answer.output
     assert os.environ.get("AWS_SECRET_ACCESS_KEY", "none") not in answer.output
     assert list(project.glob("*_s3.yaml")) == []

@@ -12,7 +12,7 @@ from visionserve.errors import InferenceError, InvalidInputError, ModelError, Us
 from visionserve.inference.batcher import Batcher
 from visionserve.inference.engines import load_engine
 from visionserve.inference.model_folder import find_version
-from visionserve.inference.model_settings import DEFAULT_SIGNATURE
+from visionserve.inference.signature_key import DEFAULT_SIGNATURE
 from visionserve.streaming.inference_model import InferenceModel
 from visionserve.streaming.labels import load_labels, top5
 from visionserve.vision.pixels import to_input

@@ -7,7 +7,7 @@ from tests.large_photos import jpeg_crops, large_photographs, without_reduction
 from visionserve.cores import available_cores
 from visionserve.inference.engines import load_engine
 from visionserve.inference.model_folder import find_version
-from visionserve.inference.model_settings import DEFAULT_SIGNATURE
+from visionserve.inference.signature_key import DEFAULT_SIGNATURE
 from visionserve.vision.header import read_header
 from visionserve.vision.pixels import to_input
 

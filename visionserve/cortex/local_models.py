@@ -5,7 +5,8 @@ from visionserve.cortex.spec.api import ApiSpec
 from visionserve.errors import ModelError
 from visionserve.inference.engines import choose_engine
 from visionserve.inference.model_folder import find_version
-from visionserve.inference.model_settings import DEFAULT_SIGNATURE, ModelSettings
+from visionserve.inference.model_settings import ModelSettings
+from visionserve.inference.signature_key import DEFAULT_SIGNATURE
 
 # What Cortex calls the model of an API that has only one.
 SINGLE_MODEL = "_cortex_default"

@@ -5,7 +5,7 @@ from pydantic import BaseModel
 
 from visionserve.cortex.spec.api import ApiSpec
 from visionserve.errors import UsageError
-from visionserve.inference.model_settings import DEFAULT_SIGNATURE
+from visionserve.inference.signature_key import DEFAULT_SIGNATURE
 
 
 class RemoteModels(BaseModel):

@@ -10,7 +10,7 @@ from visionserve.errors import InferenceError, ModelError
 from visionserve.inference.engine import Engine, TensorSpec
 from visionserve.inference.engines import choose_engine, load_engine
 from visionserve.inference.model_folder import find_version, is_openvino_model
-from visionserve.inference.model_settings import DEFAULT_SIGNATURE
+from visionserve.inference.signature_key import DEFAULT_SIGNATURE
 
 log = logging.getLogger("visionserve")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from visionserve.errors import MissingError, ModelError, UsageError, install_command
 from visionserve.inference.engine import Engine
 from visionserve.inference.model_folder import OPENVINO_GRAPH, is_openvino_model
-from visionserve.inference.model_settings import DEFAULT_SIGNATURE
+from visionserve.inference.signature_key import DEFAULT_SIGNATURE
 
 EXTRAS = {"openvino": "openvino", "tensorflow": "export"}
 ENGINES = ("auto", "tensorflow", "openvino", "null")

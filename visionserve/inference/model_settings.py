@@ -2,9 +2,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from visionserve.inference.signature_key import DEFAULT_SIGNATURE
 from visionserve.inference.version_policy import VersionPolicy
-
-DEFAULT_SIGNATURE = "serving_default"
 
 
 class ModelSettings(BaseModel):

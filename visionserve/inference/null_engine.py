@@ -1,7 +1,7 @@
 import numpy as np
 
 from visionserve.inference.engine import Arrays, Signature, TensorSpec
-from visionserve.inference.model_settings import DEFAULT_SIGNATURE
+from visionserve.inference.signature_key import DEFAULT_SIGNATURE
 
 
 class NullEngine:

@@ -9,7 +9,7 @@ from visionserve.cores import available_cores
 from visionserve.errors import InferenceError, ModelError
 from visionserve.inference.engine import Arrays, Signature, TensorSpec
 from visionserve.inference.model_folder import OPENVINO_GRAPH, is_openvino_model
-from visionserve.inference.model_settings import DEFAULT_SIGNATURE
+from visionserve.inference.signature_key import DEFAULT_SIGNATURE
 from visionserve.quiet_openvino import import_openvino
 
 # Fewer cores than this are kept busy by one inference at a time.

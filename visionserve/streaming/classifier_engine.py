@@ -7,7 +7,7 @@ import numpy as np
 
 from visionserve.errors import InferenceError, ModelError
 from visionserve.inference.engine import Arrays, Signature, TensorSpec
-from visionserve.inference.model_settings import DEFAULT_SIGNATURE
+from visionserve.inference.signature_key import DEFAULT_SIGNATURE
 from visionserve.streaming.classifier_graph import openvino, reason
 
 INPUT, OUTPUT = "input", "output"

@@ -1,0 +1,1 @@
+DEFAULT_SIGNATURE = "serving_default"
